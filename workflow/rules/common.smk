@@ -32,6 +32,8 @@ def any_of(values):
 LANGS = settings.languages
 BUDGETS = [budget.name for budget in settings.heads.budgets]
 BUILT = [name for name in settings.models if models[name].source == "build"]
+TICKET_LANGS = settings.tickets.languages
+DATASETS = sorted({task.corpus for task in (settings.tasks.ner, settings.tasks.nli)})
 GPUS = settings.compute.processes if settings.compute.device == "cuda" else 0
 
 # Settings of a training that change no result; they are resources, not params.
@@ -96,7 +98,11 @@ wildcard_constraints:
     lang=any_of(LANGS),
     split="train|valid|test",
     model=any_of(settings.models),
-    network="base|random|finetuned",
+    network="base|random|finetuned|ticket",
+    task=any_of(settings.tickets.tasks),
+    variant=any_of(settings.tickets.variants),
+    kept=any_of(settings.tickets.kept),
+    dataset=any_of(DATASETS),
     seed=any_of(settings.seeds),
     budget=any_of(BUDGETS),
     masks=any_of(["full", *BUDGETS]),
@@ -334,6 +340,23 @@ def study_targets(wildcards):
 def study_figures(wildcards):
     """Return the figures among the targets."""
     return [file for file in study_targets(wildcards) if "/figures/" in file]
+
+
+def task_files(task, lang):
+    """Return where a task's examples of a language stand, with {split} left open."""
+    if task == "mlm":
+        return f"<results>/text/chunks/{{model}}/{lang}/{{split}}.arrow"
+    corpus = getattr(settings.tasks, task).corpus
+    return f"<results>/text/tasks/{corpus}/{lang}/{{split}}.parquet"
+
+
+def examples_of(split):
+    """Return a function that names a task's examples in its language, of one split."""
+
+    def file(wildcards):
+        return task_files(wildcards.task, wildcards.lang).replace("{split}", split)
+
+    return file
 
 
 def masks_of_subnetwork(wildcards):

@@ -21,6 +21,9 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Several = Annotated[int, Field(ge=2)]  # what a spread is computed from
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+SPLIT = r"[\w.-]+(:0?\.\d+)?"
+Splits = Annotated[str, Field(pattern=rf"^({SPLIT} {SPLIT} {SPLIT})?$")]
+Variant = Literal["ticket", "repeat", "random", "component", "early", "unrewound"]
 
 
 class Section(BaseModel):
@@ -245,10 +248,109 @@ class Compare(Section):
     bootstrap: Several
 
 
+class TaskTraining(Section):
+    """Training of a network on one task; a round of pruning and a transfer are one each."""
+
+    lr: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        description="rate per model family, with a value for 'default'"
+    )
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(description="share of all steps")
+    schedule: Literal["linear", "cosine", "constant"]
+    epochs: Annotated[float, Field(gt=0)]
+    max_steps: Count | None
+    batch_size: Count = Field(description="examples per forward pass")
+    accumulation: Count
+    gradient_checkpointing: bool
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    logging_steps: Count
+    save_steps: Count
+
+    @model_validator(mode="after")
+    def _has_default(self) -> "TaskTraining":
+        if "default" not in self.lr:
+            raise ValueError("lr needs a value for 'default'")
+        return self
+
+
+class Task(Section):
+    """What a network is trained for and judged by."""
+
+    corpus: Name | None = Field(
+        description="row of corpora.tsv; null for mlm, whose text is the study's own"
+    )
+    form: Literal["label", "generate", "rank"] = Field(
+        description="how a text-to-text model answers nli: a classifier's label, a text, a ranking"
+    )
+    max_tokens: Count = Field(description="longer examples are cut, and counted")
+    train_examples: Count | None = Field(description="per language; null: all")
+    valid_examples: Several
+    test_examples: Several
+    eval_batch_size: Count
+    training: TaskTraining
+
+
+class Tasks(Section):
+    """The tasks there are; a study names those it uses."""
+
+    mlm: Task
+    ner: Task
+    nli: Task
+
+    @model_validator(mode="after")
+    def _have_data(self) -> "Tasks":
+        if self.mlm.corpus is not None:
+            raise ValueError("mlm.corpus must be null: its text is the study's own")
+        for name in ("ner", "nli"):
+            if getattr(self, name).corpus is None:
+                raise ValueError(f"{name}.corpus needs a row of config/corpora.tsv")
+        return self
+
+
+Percent = Annotated[int, Field(ge=1, le=99)]
+
+
+class Tickets(Section):
+    """Lottery tickets: iterative magnitude pruning, and what its masks are good for."""
+
+    languages: Annotated[list[Code], Field(min_length=2)]
+    tasks: Annotated[list[Literal["mlm", "ner", "nli"]], Field(min_length=1)]
+    variants: Annotated[list[Variant], Field(min_length=1)]
+    step: Percent = Field(description="percent of the original weights that one round removes")
+    rounds: Count
+    early_step: Count = Field(description="the step that the variant 'early' rewinds to")
+    pooler: bool = Field(description="also prune the pooler's matrix")
+    analysed: Annotated[list[Percent], Field(min_length=1)] = Field(
+        description="percent kept: whose masks are compared and transferred; the first is encoded"
+    )
+    encoded: Literal["mlm", "ner", "nli"] = Field(description="the task whose tickets are encoded")
+    random_masks: Count = Field(description="random masks per target of a transfer")
+    bootstrap: Several
+    seed: Seed = Field(description="of choices of examples and of the bootstrap")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "Tickets":
+        if self.rounds * self.step >= 100:
+            raise ValueError(f"{self.rounds} rounds of {self.step} % would leave nothing")
+        missing = [kept for kept in self.analysed if kept not in self.kept]
+        if missing:
+            raise ValueError(f"analysed: {missing} % are never kept; allowed: {self.kept}")
+        if "ticket" not in self.variants:
+            raise ValueError("variants must hold 'ticket', which the others are compared with")
+        if self.encoded not in self.tasks:
+            raise ValueError(f"encoded: {self.encoded} is not among tasks")
+        return self
+
+    @property
+    def kept(self) -> list[int]:
+        """Percent of the original weights that are kept after each round."""
+        return [100 - self.step * number for number in range(1, self.rounds + 1)]
+
+
 class Settings(Section):
     """The whole configuration."""
 
-    studies: Annotated[list[Literal["heads"]], Field(min_length=1)]
+    studies: Annotated[list[Literal["heads", "tickets"]], Field(min_length=1)]
     languages: Annotated[list[Code], Field(min_length=2)]
     pivot: Code
     models: Annotated[list[Name], Field(min_length=1)]
@@ -261,14 +363,19 @@ class Settings(Section):
     parallel: Parallel
     mlm: Mlm
     perplexity: Perplexity
+    tasks: Tasks
     heads: Heads
+    tickets: Tickets
     encode: Encode
     compare: Compare
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         lists = {key: getattr(self, key) for key in ("languages", "models", "seeds")}
-        for key, values in {**lists, "parallel.corpora": self.parallel.corpora}.items():
+        lists["parallel.corpora"] = self.parallel.corpora
+        for key in ("languages", "tasks", "variants", "analysed"):
+            lists[f"tickets.{key}"] = getattr(self.tickets, key)
+        for key, values in lists.items():
             if len(set(values)) < len(values):
                 raise ValueError(f"{key}: {values} lists something twice")
         if self.pivot not in self.languages:
@@ -288,11 +395,15 @@ class Corpus(Section):
     """One row of corpora.tsv."""
 
     name: Name
-    kind: Literal["parallel"]
-    format: Literal["tsv", "jsonl", "json", "moses", "conllu"]
+    kind: Literal["parallel", "ner", "nli"]
+    format: Literal["tsv", "jsonl", "json", "moses", "conllu", "panx", "conll", "datasets"]
     url: str = Field(description="archive to fetch and unpack; empty: the files are already there")
     path: str = Field(description="with {demo}, {data_root} or {fetched}, and a language code")
     id_column: str
+    splits: Splits = Field(
+        description="what train, valid and test are called in the path; several splits share one"
+        " by a hash of the row, such as `dev:0.8 dev:0.2 test`"
+    )
     version: str
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
     licence: str
@@ -412,6 +523,8 @@ def check_names(
         ("languages", settings.languages, languages, "config/languages.tsv"),
         ("parallel.corpora", settings.parallel.corpora, corpora, "config/corpora.tsv"),
         ("models", settings.models, models, "config/models.tsv"),
+        ("tasks.ner.corpus", [settings.tasks.ner.corpus], corpora, "config/corpora.tsv"),
+        ("tasks.nli.corpus", [settings.tasks.nli.corpus], corpora, "config/corpora.tsv"),
         ("dumps.date", set(settings.dumps.date) - {"default"}, languages, "config/languages.tsv"),
     ):
         unknown = [name for name in used if name not in table]
@@ -420,3 +533,28 @@ def check_names(
                 f"config: {key}: {', '.join(unknown)} not in {file}; allowed: {', '.join(table)}.",
                 "Correct the name or add a row.",
             )
+    for key, used, kind in (
+        ("parallel.corpora", settings.parallel.corpora, "parallel"),
+        ("tasks.ner.corpus", [settings.tasks.ner.corpus], "ner"),
+        ("tasks.nli.corpus", [settings.tasks.nli.corpus], "nli"),
+    ):
+        wrong = [name for name in used if corpora[name].kind != kind]
+        if wrong:
+            allowed = ", ".join(name for name, row in corpora.items() if row.kind == kind)
+            raise BabelscopeError(
+                f"config: {key}: {', '.join(wrong)} is not of the kind {kind}; allowed: {allowed}.",
+                "Name a corpus of that kind in config/corpora.tsv.",
+            )
+    if "tickets" in settings.studies:
+        check_tickets(settings)
+
+
+def check_tickets(settings: Settings) -> None:
+    """Check that the tickets study has languages of the configuration, the pivot among them."""
+    outside = [code for code in settings.tickets.languages if code not in settings.languages]
+    if outside or settings.pivot not in settings.tickets.languages:
+        raise BabelscopeError(
+            f"config: tickets.languages: {', '.join(settings.tickets.languages)} must be among"
+            f" languages ({', '.join(settings.languages)}) and hold the pivot, {settings.pivot}.",
+            "Correct the list in the configuration.",
+        )
