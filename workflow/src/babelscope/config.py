@@ -287,6 +287,9 @@ class Task(Section):
     valid_examples: Several
     test_examples: Several
     eval_batch_size: Count
+    transfer_steps: Count | None = Field(
+        description="of the training of a transferred mask; null: as many as in a round of pruning"
+    )
     training: TaskTraining
 
 
