@@ -1,16 +1,21 @@
 """Masks of heads and of weights, kept as one bit per element."""
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_arrays, read_metadata, write_arrays
 
-SHAPES = "shapes"  # key of the metadata: name of each mask -> its shape
+# Keys of the metadata: name of each mask -> its shape, its place, its number of ones.
+SHAPES = "shapes"
+PLACES = "places"
+KEPT = "kept"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +54,46 @@ class HeadMask:
         return cls(_read(path)["heads"])
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where in a network a weight matrix stands.
+
+    Attributes
+    ----------
+    stack
+        ``encoder`` or ``decoder``.
+    layer
+        From 0; -1 for what stands above the layers.
+    component
+        ``q, k, v, o, ffn-in, ffn-out``; the second input matrix of a gated feed-forward part
+        ``ffn-gate``; of a decoder's attention to the encoder ``cross-q, cross-k, cross-v,
+        cross-o``; fused projections ``qkv``; ``pooler``.
+    """
+
+    stack: str
+    layer: int
+    component: str
+
+
+class PackedMatrix(NamedTuple):
+    """The mask of one weight matrix as it is stored.
+
+    Attributes
+    ----------
+    bits
+        uint8, eight weights each, the first in the highest bit, zeros after the last: the number
+        of set bits is the number of kept weights.
+    shape
+        Of the matrix.
+    place
+        Of the matrix.
+    """
+
+    bits: np.ndarray
+    shape: tuple[int, ...]
+    place: Place
+
+
 @dataclass(frozen=True, eq=False)
 class WeightMask:
     """Which weights are kept, matrix by matrix.
@@ -56,34 +101,87 @@ class WeightMask:
     Attributes
     ----------
     bits
-        Name of a weight matrix -> bool array of its shape, True for kept weights.
+        Name of a weight matrix, from the base model on -> bool array of its shape, True for kept
+        weights.
+    places
+        Name of each of these -> its place.
     """
 
     bits: Mapping[str, np.ndarray]
+    places: Mapping[str, Place]
 
     def __post_init__(self) -> None:
         wrong = [name for name, bits in self.bits.items() if bits.dtype != bool]
         if wrong or not self.bits:
             raise ValueError(f"a weight mask is bool arrays by name; not so: {wrong or 'empty'}")
+        if self.bits.keys() != self.places.keys():
+            raise ValueError("a weight mask has a place for each of its matrices and no other")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of kept weights of each matrix."""
+        return {name: int(np.count_nonzero(bits)) for name, bits in self.bits.items()}
 
     @property
     def kept(self) -> int:
         """Number of kept weights."""
-        return sum(int(np.count_nonzero(bits)) for bits in self.bits.values())
+        return sum(self.counts.values())
+
+    @property
+    def size(self) -> int:
+        """Number of weights, kept or not."""
+        return sum(bits.size for bits in self.bits.values())
 
     @property
     def sparsity(self) -> float:
         """Share of weights that are not kept, in [0, 1]."""
-        return 1 - self.kept / sum(bits.size for bits in self.bits.values())
+        return 1 - self.kept / self.size
 
     def save(self, path: str | Path) -> None:
-        """Write the mask as packed bits in a safetensors file."""
-        _write(path, self.bits)
+        """Write the mask as packed bits, with places and numbers of kept weights beside them."""
+        places = {name: astuple(self.places[name]) for name in self.bits}
+        _write(path, self.bits, {PLACES: json.dumps(places), KEPT: json.dumps(self.counts)})
 
     @classmethod
     def load(cls, path: str | Path) -> "WeightMask":
-        """Read a mask that `save` wrote."""
-        return cls(_read(path))
+        """Read a mask that `save` wrote; see :func:`load_packed` for what is refused."""
+        packed = load_packed(path)
+        return cls(
+            {name: unpack(matrix.bits, matrix.shape) for name, matrix in packed.items()},
+            {name: matrix.place for name, matrix in packed.items()},
+        )
+
+
+def load_packed(path: str | Path) -> dict[str, PackedMatrix]:
+    """Read a weight mask that `WeightMask.save` wrote and leave its bits packed.
+
+    Returns
+    -------
+    dict
+        By name of the weight matrix, in the order in which they were saved.
+
+    Raises
+    ------
+    BabelscopeError
+        If the file is no weight mask, or one of its matrices has not the number of bits, or of
+        kept weights, that was saved.
+    """
+    packed, metadata = read_arrays(path), read_metadata(path)
+    if not {SHAPES, PLACES, KEPT} <= metadata.keys():
+        raise _no_masks(path, "weight mask")
+    places, kept = json.loads(metadata[PLACES]), json.loads(metadata[KEPT])
+    found = {}
+    for name, shape in json.loads(metadata[SHAPES]).items():
+        bits = packed.get(name, np.zeros(0, np.uint8))
+        ones = int(np.bitwise_count(bits).sum(dtype=np.int64))
+        if bits.size != -(-math.prod(shape) // 8) or ones != kept[name]:
+            size = math.prod(shape)
+            raise BabelscopeError(
+                f"{path} is damaged: {name} should keep {kept[name]} of {size} weights.",
+                "Delete it and run the same command again.",
+            )
+        found[name] = PackedMatrix(bits, tuple(shape), Place(*places[name]))
+    return found
 
 
 def save_masks(path: str | Path, masks: Mapping[str, HeadMask]) -> None:
@@ -106,19 +204,24 @@ def unpack(packed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.unpackbits(packed, count=int(np.prod(shape))).astype(bool).reshape(shape)
 
 
-def _write(path: str | Path, masks: Mapping[str, np.ndarray]) -> None:
+def _write(
+    path: str | Path, masks: Mapping[str, np.ndarray], facts: Mapping[str, str] | None = None
+) -> None:
     if not masks:
         raise ValueError(f"no masks for {path}")
     shapes = json.dumps({name: list(bits.shape) for name, bits in masks.items()})
-    write_arrays(path, {name: pack(bits) for name, bits in masks.items()}, {SHAPES: shapes})
+    metadata = {SHAPES: shapes, **(facts or {})}
+    write_arrays(path, {name: pack(bits) for name, bits in masks.items()}, metadata)
 
 
 def _read(path: str | Path) -> dict[str, np.ndarray]:
     packed = read_arrays(path)
     metadata = read_metadata(path)
     if SHAPES not in metadata:
-        raise BabelscopeError(
-            f"{path} holds no masks.", "Delete it and run the same command again."
-        )
+        raise _no_masks(path, "masks")
     shapes = json.loads(metadata[SHAPES])
     return {name: unpack(packed[name], tuple(shape)) for name, shape in shapes.items()}
+
+
+def _no_masks(path: str | Path, kind: str) -> BabelscopeError:
+    return BabelscopeError(f"{path} holds no {kind}.", "Delete it and run the same command again.")
