@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from safetensors import safe_open
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_arrays, read_metadata, write_arrays
@@ -152,36 +153,52 @@ class WeightMask:
         )
 
 
-def load_packed(path: str | Path) -> dict[str, PackedMatrix]:
-    """Read a weight mask that `WeightMask.save` wrote and leave its bits packed.
+class PackedMask(Mapping[str, PackedMatrix]):
+    """A weight mask that `WeightMask.save` wrote, its bits left packed.
 
-    Returns
-    -------
-    dict
-        By name of the weight matrix, in the order in which they were saved.
+    By name of the weight matrix, in the order in which they were saved. A matrix is read when it is
+    asked for, and not kept, so many masks can be walked through side by side.
 
     Raises
     ------
     BabelscopeError
-        If the file is no weight mask, or one of its matrices has not the number of bits, or of
-        kept weights, that was saved.
+        If the file is no weight mask, or, when it is read, a matrix has not the number of bits, or
+        of kept weights, that was saved.
     """
-    packed, metadata = read_arrays(path), read_metadata(path)
-    if not {SHAPES, PLACES, KEPT} <= metadata.keys():
-        raise _no_masks(path, "weight mask")
-    places, kept = json.loads(metadata[PLACES]), json.loads(metadata[KEPT])
-    found = {}
-    for name, shape in json.loads(metadata[SHAPES]).items():
-        bits = packed.get(name, np.zeros(0, np.uint8))
+
+    def __init__(self, path: str | Path) -> None:
+        metadata = read_metadata(path)
+        if not {SHAPES, PLACES, KEPT} <= metadata.keys():
+            raise _no_masks(path, "weight mask")
+        self._path = path
+        self._shapes = json.loads(metadata[SHAPES])
+        self._places = json.loads(metadata[PLACES])
+        self._kept = json.loads(metadata[KEPT])
+        self._file = safe_open(path, framework="numpy")
+        self._stored = set(self._file.keys())
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __getitem__(self, name: str) -> PackedMatrix:
+        shape, kept = tuple(self._shapes[name]), self._kept[name]
+        size = math.prod(shape)
+        bits = self._file.get_tensor(name) if name in self._stored else np.zeros(0, np.uint8)
         ones = int(np.bitwise_count(bits).sum(dtype=np.int64))
-        if bits.size != -(-math.prod(shape) // 8) or ones != kept[name]:
-            size = math.prod(shape)
+        if bits.size != -(-size // 8) or ones != kept:
             raise BabelscopeError(
-                f"{path} is damaged: {name} should keep {kept[name]} of {size} weights.",
+                f"{self._path} is damaged: {name} should keep {kept} of {size} weights.",
                 "Delete it and run the same command again.",
             )
-        found[name] = PackedMatrix(bits, tuple(shape), Place(*places[name]))
-    return found
+        return PackedMatrix(bits, shape, Place(*self._places[name]))
+
+
+def load_packed(path: str | Path) -> dict[str, PackedMatrix]:
+    """Read all of a weight mask and leave its bits packed; see :class:`PackedMask`."""
+    return dict(PackedMask(path))
 
 
 def save_masks(path: str | Path, masks: Mapping[str, HeadMask]) -> None:

@@ -106,15 +106,12 @@ class Chance:
         kept = int(a.sum() + b.sum())
         if not kept:
             raise ValueError("the Jaccard index of two empty masks is undefined")
-        centre = float((a * b / size).sum())
-        rest = np.maximum(size - 1, 1)
-        spread = float(np.sqrt((a * b / size * (size - a) / size * (size - b) / rest).sum()))
+        means, variances = moments_of_both(size, a, b)
+        centre, spread = float(means.sum()), float(np.sqrt(variances.sum()))
         lowest, highest = np.maximum(0, a + b - size), np.minimum(a, b)
         if (highest - lowest).sum() > LARGEST:
-            slope = kept / (kept - centre) ** 2  # of x / (kept - x)
-            curvature = 2 * kept / (kept - centre) ** 3
-            mean = centre / (kept - centre) + curvature * spread**2 / 2
-            return cls(mean, slope * spread, np.array([]), np.array([]), centre, spread)
+            mean, deviation = moments_of_jaccard(kept, centre, spread)
+            return cls(mean, deviation, np.array([]), np.array([]), centre, spread)
         probability = np.ones(1)
         for group in zip(size, a, b, strict=True):
             probability = np.convolve(probability, _hypergeometric(*group))
@@ -136,6 +133,37 @@ class Chance:
         if not len(self.both):
             return float(ndtr((self.centre - both + 0.5) / self.spread))
         return float(min(1.0, self.probability[self.both >= both].sum()))
+
+
+def moments_of_both(size: Any, kept_a: Any, kept_b: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of how many elements two random masks both keep, elementwise.
+
+    Parameters
+    ----------
+    size, kept_a, kept_b
+        Numbers, or arrays of one shape: elements of a group and how many each mask keeps of it. The
+        number kept by both is hypergeometric, and moments of several groups add up.
+    """
+    mean = kept_a * kept_b / size
+    rest = np.maximum(size - 1, 1)
+    return mean, mean * ((size - kept_a) / size) * ((size - kept_b) / rest)
+
+
+def moments_of_jaccard(kept: Any, centre: Any, spread: Any) -> tuple[Any, Any]:
+    """Return mean and standard deviation of the Jaccard index where the overlap varies little.
+
+    By its expansion around the mean overlap, the mean to second order and the deviation to first.
+
+    Parameters
+    ----------
+    kept
+        How many elements the two masks keep together, those they both keep counted twice.
+    centre, spread
+        Mean and standard deviation of the number kept by both.
+    """
+    slope = kept / (kept - centre) ** 2  # of x / (kept - x)
+    curvature = 2 * kept / (kept - centre) ** 3
+    return centre / (kept - centre) + curvature * spread**2 / 2, slope * spread
 
 
 def _hypergeometric(size: int, a: int, b: int) -> np.ndarray:
