@@ -8,17 +8,15 @@ random numbers after a resume (issue 39215), checkpoints, and the average over l
 
 import logging
 import math
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import distributed
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
@@ -32,7 +30,14 @@ from babelscope.models.masked_head import head_sees
 from babelscope.seeds import derive_seed
 from babelscope.training import checkpoints
 from babelscope.training.data import Batch, TrainingStream
-from babelscope.training.schedules import learning_rate_factor
+from babelscope.training.schedules import learning_rate_factor, steps_of
+from babelscope.training.signals import SIGNALS, heeding_signals
+from babelscope.training.state import (
+    load_optimizer_state,
+    load_weights,
+    optimizer_state,
+    weights_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -324,17 +329,9 @@ class MlmTrainer(Trainer):
         }
         with checkpoints.writing(self.folder, step, self.best_step) as path:
             save_file(weights_of(self.network), path / checkpoints.WEIGHTS)
-            save_file(self._optimizer_state(), path / checkpoints.OPTIMIZER)
+            save_file(optimizer_state(self.network, self.optimizer), path / checkpoints.OPTIMIZER)
             write_json(path / checkpoints.PROGRESS, progress)
             self.state.save_to_json(str(path / "trainer_state.json"))
-
-    def _optimizer_state(self) -> dict[str, torch.Tensor]:
-        states = self.optimizer.state  # pyright: ignore
-        return {
-            f"{name}/{key}": value
-            for name, parameter in self.network.named_parameters()
-            for key, value in states.get(parameter, {}).items()
-        }
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         path = Path(resume_from_checkpoint)
@@ -355,14 +352,7 @@ class MlmTrainer(Trainer):
             return
         path = Path(checkpoint)
         optimizer: Any = self.optimizer
-        fused = bool(optimizer.param_groups[0].get("fused"))
-        saved = load_file(path / checkpoints.OPTIMIZER)
-        parameters = dict(self.network.named_parameters())
-        for name, value in saved.items():
-            owner, key = name.rsplit("/", 1)
-            parameter = parameters[owner]
-            on_device = fused or key != "step"
-            optimizer.state[parameter][key] = value.to(parameter.device) if on_device else value
+        load_optimizer_state(self.network, optimizer, path / checkpoints.OPTIMIZER)
         scheduler: Any = self.lr_scheduler
         scheduled = read_json(path / checkpoints.PROGRESS)["scheduled"]
         scheduler.last_epoch = scheduled
@@ -383,31 +373,6 @@ class MlmTrainer(Trainer):
         """Do nothing: every step seeds its own random numbers."""
 
 
-class Signals:
-    """The signal that asked this process to stop, if one did."""
-
-    received: str | None = None
-
-
-SIGNALS = Signals()
-
-
-@contextmanager
-def heeding_signals() -> Iterator[None]:
-    """Note SIGTERM and SIGUSR1 instead of dying of them, so that a step can end and be saved."""
-
-    def note(number: int, frame: Any) -> None:
-        SIGNALS.received = signal.Signals(number).name
-
-    SIGNALS.received = None
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def to_tensors(batch: Batch) -> dict[str, torch.Tensor]:
     """Return a batch as tensors."""
     return {
@@ -415,27 +380,6 @@ def to_tensors(batch: Batch) -> dict[str, torch.Tensor]:
         "positions": torch.from_numpy(batch.positions),
         "tokens": torch.from_numpy(batch.tokens),
     }
-
-
-def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """Return a model's parameters and buffers, each tied one once, on their devices."""
-    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-
-
-def load_weights(model: PreTrainedModel, path: Path) -> None:
-    """Put weights of :func:`weights_of` back into a model, in place."""
-    saved = load_file(path)
-    with torch.no_grad():
-        for name, tensor in weights_of(model).items():
-            tensor.copy_(saved[name])
-
-
-def steps_of(settings: Training, examples: int, processes: int) -> int:
-    """Return the number of optimizer steps of a training on so many windows."""
-    per_step = settings.batch_size * settings.accumulation * processes
-    steps = max(1, math.ceil(settings.epochs * examples / per_step))
-    return steps if settings.max_steps is None else min(steps, settings.max_steps)
 
 
 def train_mlm(

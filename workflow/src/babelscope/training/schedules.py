@@ -1,6 +1,8 @@
-"""Learning-rate schedules as functions of the share of a training that is done."""
+"""How long a training is, and its learning rate as a function of the share that is done."""
 
 import math
+
+from babelscope.config import TaskTraining, Training
 
 
 def learning_rate_factor(schedule: str, share: float, warmup: float) -> float:
@@ -26,3 +28,10 @@ def learning_rate_factor(schedule: str, share: float, warmup: float) -> float:
         case "constant":
             return 1.0
     raise ValueError(f"schedule is {schedule!r}; known: linear, cosine, constant")
+
+
+def steps_of(settings: Training | TaskTraining, examples: int, processes: int = 1) -> int:
+    """Return the number of optimizer steps of a training on so many examples."""
+    per_step = settings.batch_size * settings.accumulation * processes
+    steps = max(1, math.ceil(settings.epochs * examples / per_step))
+    return steps if settings.max_steps is None else min(steps, settings.max_steps)
