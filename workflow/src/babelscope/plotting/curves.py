@@ -1,12 +1,16 @@
-"""Curves over something that is not a layer: the share of heads removed, training steps."""
+"""Curves over something that is not a layer: what is removed or kept, steps, languages."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
+from babelscope.plotting.metrics import SCALES, TASKS
 from babelscope.plotting.style import (
     COLUMN,
     GREY,
@@ -17,10 +21,154 @@ from babelscope.plotting.style import (
     look,
     named,
     new_figure,
+    panels,
     plain,
     plain_ticks,
     present,
 )
+
+# The ways of finding a ticket: name, and how its line looks; None is the language's colour.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ticket": ("ticket", {"color": None, "linestyle": "-", "marker": "o"}),
+    "repeat": (
+        "ticket of another draw",
+        {"color": None, "linestyle": "--", "marker": "o", "markerfacecolor": "white"},
+    ),
+    "component": (
+        "pruned within each matrix",
+        {"color": None, "linestyle": ":", "marker": "s"},
+    ),
+    "early": (
+        "rewound to an early step",
+        {"color": None, "linestyle": "-.", "marker": "^", "markerfacecolor": "white"},
+    ),
+    "unrewound": (
+        "not rewound",
+        {"color": GREY, "linestyle": "--", "marker": "D", "markerfacecolor": "white"},
+    ),
+    "random": ("random weights kept", {"color": GREY, "linestyle": "-", "marker": "X"}),
+}
+
+
+@look()
+def performance_curves(table: pd.DataFrame, languages: Rows, *, metric: str) -> Figure:
+    """Draw a task's score against the share of weights kept, one panel per language.
+
+    Parameters
+    ----------
+    table
+        Columns ``language, variant, kept, value, low, high``: `kept` in percent; `variant` is
+        ``full`` for the full model, a line across the panel, or a key of `VARIANTS`.
+    languages
+        Names and colours.
+    metric
+        A key of :data:`babelscope.plotting.metrics.SCALES`.
+    """
+    scale = SCALES[metric]
+    codes = present(table, "language", languages)
+    unknown = set(table["variant"]) - {"full", *VARIANTS}
+    if unknown:
+        raise ValueError(f"unknown variants: {sorted(unknown)}")
+    shown = [name for name in VARIANTS if name in set(table["variant"])]
+    figure, axes = panels(len(codes), columns=min(4, len(codes)), width=PAGE, height=1.9)
+    for axis, code in zip(axes, codes, strict=True):
+        part = table[table["language"] == code]
+        for row in part[part["variant"] == "full"].to_dict("records"):
+            axis.axhspan(row["low"], row["high"], color=GREY, alpha=0.15, linewidth=0, zorder=0)
+            axis.axhline(row["value"], color=GREY, linewidth=0.8, zorder=0)
+        if scale.chance is not None:
+            axis.axhline(scale.chance, color="black", linewidth=0.8, linestyle=":", zorder=0)
+        for variant in shown:
+            curve = part[part["variant"] == variant].sort_values("kept")
+            if curve.empty:
+                raise ValueError(f"no values of {variant!r} for {code}")
+            style = dict(VARIANTS[variant][1])
+            style["color"] = style["color"] or languages[code]["colour"]
+            axis.fill_between(
+                curve["kept"],
+                curve["low"],
+                curve["high"],
+                color=style["color"],
+                alpha=0.15,
+                linewidth=0,
+            )
+            axis.plot(curve["kept"], curve["value"], markersize=3.5, **style)
+        axis.set_title(named(code, languages))
+    kept = table[table["variant"] != "full"]["kept"]
+    axes[0].set_xlim(max(100, kept.max()) + 3, kept.min() - 3)  # more is removed to the right
+    axes[0].xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    if scale.ratio:
+        axes[0].set_yscale("log")
+        _plain_log(axes[0])
+    else:
+        axes[0].yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    figure.supxlabel("weights kept (%)")
+    figure.supylabel(scale.label)
+    figure.legend(
+        handles=_variant_legend(shown, chance=scale.chance), ncols=4, loc="outside upper center"
+    )
+    return figure
+
+
+def _variant_legend(shown: list[str], *, chance: float | None) -> list[Any]:
+    """Return what the lines of `performance_curves` are, in black where a language's colour is."""
+    handles: list[Any] = []
+    for variant in shown:
+        name, style = VARIANTS[variant]
+        look = {**style, "color": style["color"] or "black"}
+        handles.append(Line2D([], [], label=name, markersize=3.5, **look))
+    handles.append(Line2D([], [], label="full model", color=GREY, linewidth=0.8))
+    if chance is not None:
+        handles.append(Line2D([], [], label="chance", color="black", linewidth=0.8, linestyle=":"))
+    return handles
+
+
+@look()
+def shared_curves(table: pd.DataFrame) -> Figure:
+    """Draw what the tickets of more and more languages have in common, and what any of them keeps.
+
+    Parameters
+    ----------
+    table
+        Columns ``task, operation, languages, value, low, high, expected``: `operation` is
+        ``intersection`` or ``union`` of the tickets of so many `languages`; shares of the prunable
+        weights in percent, `expected` by chance for tickets of the same sizes.
+    """
+    operations = {
+        "union": ("kept by any", "#0072b2", "s"),
+        "intersection": ("kept by all", "#d55e00", "o"),
+    }
+    tasks = [task for task in TASKS if task in set(table["task"])]
+    figure, axes = panels(len(tasks), columns=3, width=PAGE, height=2.3)
+    for axis, task in zip(axes, tasks, strict=True):
+        for operation, (_, colour, marker) in operations.items():
+            curve = table[(table["task"] == task) & (table["operation"] == operation)]
+            if curve.empty:
+                raise ValueError(f"no {operation} for {task}")
+            curve = curve.sort_values("languages")
+            axis.fill_between(
+                curve["languages"],
+                curve["low"],
+                curve["high"],
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
+            )
+            axis.plot(curve["languages"], curve["value"], color=colour, marker=marker)
+            axis.plot(curve["languages"], curve["expected"], color=colour, linestyle=":")
+        axis.set_title(TASKS[task])
+        axis.set_xlabel("languages")
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes[0].set_ylim(0, 100)
+    axes[0].set_ylabel("prunable weights (%)")
+    handles: list[Any] = [
+        Line2D([], [], color=colour, marker=marker, label=name)
+        for name, colour, marker in operations.values()
+    ]
+    handles.append(Line2D([], [], color="black", linestyle=":", label="by chance"))
+    handles.append(Patch(facecolor=GREY, alpha=0.3, label="range over choices"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    return figure
 
 
 @look()

@@ -1,6 +1,6 @@
 """Annotated matrices: languages against languages, and maps of heads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ COMBINED = ("intersection", "union")
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
-def _annotated(
+def annotate(
     axis: Axes,
     values: np.ndarray,
     texts: Sequence[Sequence[str]],
@@ -64,8 +64,17 @@ def _stars(p: float) -> str:
     return next((stars for limit, stars in STARS if p < limit), "")
 
 
+def _nothing(number: float) -> str:
+    return ""
+
+
+def _strength(number: float) -> str:
+    """Write how many standard deviations something is beyond chance."""
+    return f"z {number:.1f}" if abs(number) < 10 else f"z {number:,.0f}"
+
+
 @look()
-def overlap_matrices(table: pd.DataFrame, languages: Rows) -> Figure:
+def overlap_matrices(table: pd.DataFrame, languages: Rows, *, scores: bool = False) -> Figure:
     """Draw the Jaccard overlap of the languages' masks, and what of it is beyond chance.
 
     Parameters
@@ -76,11 +85,15 @@ def overlap_matrices(table: pd.DataFrame, languages: Rows) -> Figure:
         expected to share. `excess` is the Jaccard index less its expectation by chance.
     languages
         Names of the languages.
+    scores
+        Write the column ``z`` under what is beyond chance, instead of stars for ``p``: masks of
+        single weights have so many elements that no p is above 0.001.
     """
     both = pd.DataFrame({"code": [*table["left"], *table["right"]]})
     codes = present(both, "code", languages)
     place = {code: number for number, code in enumerate(codes)}
-    grids = {name: np.full((len(codes), len(codes)), np.nan) for name in ("jaccard", "excess", "p")}
+    columns = ("jaccard", "excess", "z" if scores else "p")
+    grids = {name: np.full((len(codes), len(codes)), np.nan) for name in columns}
     for row in table.itertuples():
         first, second = place[str(row.left)], place[str(row.right)]
         for name, grid in grids.items():
@@ -110,15 +123,18 @@ def overlap_matrices(table: pd.DataFrame, languages: Rows) -> Figure:
         ),
     ):
         sign = "+" if key == "excess" else ""
+        note = _stars
+        if scores:
+            note = _strength if key == "excess" else _nothing
         texts = [
             [
-                f"{value:{sign}.2f}\n{_stars(p)}".replace("-", "−").strip()
-                for value, p in zip(*pair, strict=True)
+                f"{value:{sign}.2f}\n{note(number)}".replace("-", "−").strip()
+                for value, number in zip(*pair, strict=True)
             ]
-            for pair in zip(grids[key], grids["p"], strict=True)
+            for pair in zip(grids[key], grids[columns[2]], strict=True)
         ]
-        image = _annotated(axis, grids[key], texts, names, names, **colours)
-        _frame_diagonal(axis, image, len(codes))
+        image = annotate(axis, grids[key], texts, names, names, **colours)
+        frame_cells(axis, image, [(place, place) for place in range(len(codes))])
         axis.set_title(title)
         bar = figure.colorbar(image, ax=axis, label=label, location="bottom", shrink=0.8, aspect=30)
         if key == "jaccard":
@@ -126,15 +142,14 @@ def overlap_matrices(table: pd.DataFrame, languages: Rows) -> Figure:
     return figure
 
 
-def _frame_diagonal(axis: Axes, image: AxesImage, size: int, first_row: int = 0) -> None:
-    """Frame the cells where a language meets itself, in a colour that is seen on the cell."""
+def frame_cells(axis: Axes, image: AxesImage, cells: Iterable[tuple[int, int]]) -> None:
+    """Frame cells (row, column), where a language meets itself say, in a colour seen on them."""
     values = np.ma.asarray(image.get_array())
-    for number in range(size):
-        row = first_row + number
-        if values[row, number] is np.ma.masked:  # nothing is known: a single draw of a language
+    for row, column in cells:
+        if values[row, column] is np.ma.masked:  # nothing is known: a single draw of a language
             continue
-        colour = readable_on(image.to_rgba(values[row, number]))
-        corner = (number - 0.46, row - 0.46)
+        colour = readable_on(image.to_rgba(values[row, column]))
+        corner = (column - 0.46, row - 0.46)
         axis.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=colour, linewidth=1.0))
 
 
@@ -182,12 +197,12 @@ def perplexity_matrix(table: pd.DataFrame, languages: Rows, *, relative: bool) -
         for line in zip(values, half, strict=True)
     ]
     usual = values[[number for number, row in enumerate(rows) if row not in COMBINED]]
-    limits = _ratio_limits(usual) if relative else _log_limits(usual)
+    limits = ratio_limits(usual) if relative else log_limits(usual)
     beyond = (np.nanmin(values) < limits[0], np.nanmax(values) > limits[1])
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max"}
     figure = new_figure(PAGE, 0.3 * len(rows) + 1.1)
     axis = figure.subplots()
-    image = _annotated(
+    image = annotate(
         axis,
         values,
         texts,
@@ -197,7 +212,8 @@ def perplexity_matrix(table: pd.DataFrame, languages: Rows, *, relative: bool) -
         norm=LogNorm(*limits),
     )
     if own == columns:
-        _frame_diagonal(axis, image, len(own), rows.index(own[0]))
+        first = rows.index(own[0])
+        frame_cells(axis, image, [(first + place, place) for place in range(len(own))])
     axis.set_xlabel("test text")
     label = "perplexity / full model's" if relative else "perplexity"
     bar = figure.colorbar(
@@ -209,13 +225,13 @@ def perplexity_matrix(table: pd.DataFrame, languages: Rows, *, relative: bool) -
     return figure
 
 
-def _log_limits(values: np.ndarray) -> tuple[float, float]:
+def log_limits(values: np.ndarray) -> tuple[float, float]:
     """Return limits of colours for perplexities, without the tenth that is largest."""
     low, high = float(np.nanmin(values)), float(np.nanquantile(values, 0.9))
     return low, max(high, low * 1.2)
 
 
-def _ratio_limits(values: np.ndarray) -> tuple[float, float]:
+def ratio_limits(values: np.ndarray) -> tuple[float, float]:
     """Return limits about 1 for ratios, without the tenth that is farthest from it."""
     span = max(float(np.nanquantile(np.abs(np.log(values)), 0.9)), np.log(1.05))
     return float(np.exp(-span)), float(np.exp(span))

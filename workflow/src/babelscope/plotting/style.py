@@ -89,7 +89,13 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def panels(
-    count: int, *, columns: int, width: float, height: float, share_y: bool = True
+    count: int,
+    *,
+    columns: int,
+    width: float,
+    height: float,
+    share_x: bool = True,
+    share_y: bool = True,
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with `count` equal panels in a grid, none of them empty.
 
@@ -101,13 +107,13 @@ def panels(
         Panels in a full row.
     width, height
         Width of the figure and height of one row, in inches.
-    share_y
-        Give all panels one vertical scale; the horizontal one is always shared.
+    share_x, share_y
+        Give all panels one horizontal, one vertical scale.
     """
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = new_figure(width, height * rows)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=share_y)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y)
     for spare in grid.flat[count:]:
         figure.delaxes(spare)
     for column in range(columns):  # the lowest panel of a column carries the tick labels
