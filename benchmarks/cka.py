@@ -35,13 +35,13 @@ def write_all(folder: Path, layers: int, n: int, d: int) -> None:
             states[layer] = states[layer] * scale + 1
         names = [str(row) for row in range(n)]
         path = folder / f"{language}.safetensors"
-        write_states(path, states, sentence_ids=names, sentences=names, origin={})
+        write_states(path, {"mean": states}, sentence_ids=names, sentences=names, origin={})
 
 
 def open_all(folder: Path) -> dict[Side, StatesFile]:
     """Return the states of each language."""
     sides = [Side("finetuned", "full", language) for language in LANGUAGES]
-    return {side: StatesFile(folder / f"{side.language}.safetensors") for side in sides}
+    return {side: StatesFile(folder / f"{side.language}.safetensors", "mean") for side in sides}
 
 
 def ours(folder: Path) -> None:

@@ -35,12 +35,12 @@ def bucketed(shape: Shape, number: int) -> tuple[float, list[float]]:
         model,
         tokenizer,
         sentences,
-        pooling="mean",
+        poolings=["mean"],
         batch_tokens=4096,
         max_tokens=shape.window,
         device="cpu",
     )
-    return time.perf_counter() - started, sample(found.states, number)
+    return time.perf_counter() - started, sample(found.states["mean"], number)
 
 
 def single(shape: Shape, number: int, timed: int) -> tuple[float, list[float]]:

@@ -8,7 +8,14 @@ from pathlib import Path
 from babelscope.config import Corpus, Model, check_names, load_settings, read_rows
 from babelscope.errors import BabelscopeError
 from babelscope.languages import Language
-from babelscope.representations.comparisons import COMPARISONS, MEASURES, parts_of
+from babelscope.representations.comparisons import (
+    COMPARISONS,
+    HEAD_MEASURES,
+    MEASURES,
+    TICKET_COMPARISONS,
+    TICKET_MEASURES,
+    parts_of,
+)
 from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.basedir)
@@ -179,8 +186,8 @@ def base_of(wildcards):
 
 
 def network_of(wildcards):
-    """Return the model folder of a network: base, random or finetuned."""
-    if wildcards.network == "base":
+    """Return the model folder of a network: base, random or finetuned; of a ticket the base's."""
+    if wildcards.network in ("base", "ticket"):
         return base_of(wildcards)
     if wildcards.network == "finetuned" and settings.mlm.eval_only:
         return base_of(wildcards)
@@ -360,7 +367,13 @@ def examples_of(split):
 
 
 def masks_of_subnetwork(wildcards):
-    """Return the file with the head masks that an encoded subnetwork is one of."""
+    """Return the file with the head masks that an encoded subnetwork is one of, or its ticket."""
+    if wildcards.network == "ticket":
+        tickets = settings.tickets
+        return (
+            f"<results>/masks/{{model}}/s{{seed}}/{tickets.encoded}/{{subnetwork}}/ticket/"
+            f"k{tickets.analysed[0]}.safetensors"
+        )
     if wildcards.subnetwork == "full":
         return []
     return f"<results>/masks/{{model}}/s{{seed}}/{settings.heads.analysed}.safetensors"
@@ -370,7 +383,37 @@ def states_of_comparison(wildcards):
     """Return the folders with the states that a comparison needs, in the order of `parts_of`."""
     return [
         f"<results>/states/{{model}}/{network}/s{{seed}}/{subnetwork}/{{corpus}}"
-        for network, subnetwork in parts_of(wildcards.comparison, LANGS, settings.pivot)
+        for network, subnetwork in parts_of(
+            wildcards.comparison, compared_languages(wildcards), settings.pivot
+        )
+    ]
+
+
+def compared_languages(wildcards):
+    """Return the languages of a comparison: of tickets, those that have one."""
+    return TICKET_LANGS if wildcards.comparison in TICKET_COMPARISONS else LANGS
+
+
+def shown_similarities():
+    """Return which similarities figures show: of the first corpus, states pooled the first way."""
+    return {
+        "corpus": settings.parallel.corpora[0],
+        "pooling": settings.encode.poolings[0],
+    }
+
+
+def similarities(measures):
+    """Return a model's files of similarities, {model} left open.
+
+    `measures` are `HEAD_MEASURES` or `TICKET_MEASURES`. Columns are those of
+    `babelscope.representations.scores.score_pairs` after model, seed, corpus, comparison, pooling.
+    """
+    return [
+        f"<results>/similarity/{{model}}/s{seed}/{corpus}/{comparison}/{measure}.parquet"
+        for seed in settings.seeds
+        for corpus in settings.parallel.corpora
+        for measure, comparisons in measures.items()
+        for comparison in comparisons
     ]
 
 

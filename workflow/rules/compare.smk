@@ -3,8 +3,8 @@
 Requires the states of every side of a comparison,
 `<results>/states/{model}/{network}/s{seed}/{subnetwork}/{corpus}`; which comparisons there are, and
 which measures they are made with, is in `babelscope.representations.comparisons`. Makes
-`<results>/similarity/{model}/s{seed}/{corpus}/{comparison}/{measure}.parquet`, one tidy row per score,
-and `<results>/scores/typology/{model}/s{seed}/{corpus}.parquet` with the points it is computed from.
+`<results>/similarity/{model}/s{seed}/{corpus}/{comparison}/{measure}.parquet`, one tidy row per score
+of states pooled by the first of `encode.poolings`, of retrieval by each; and `<results>/scores/typology/{model}/s{seed}/{corpus}.parquet` with the points it is computed from.
 """
 
 
@@ -36,8 +36,9 @@ rule compute_cka:
             "representations/scores.py",
             "representations/states.py",
         ),
-        languages=LANGS,
+        languages=compared_languages,
         pivot=settings.pivot,
+        pooling=settings.encode.poolings[0],
         settings=section("compare", "blocks", "seed"),
     script:
         "../scripts/compute_cka.py"
@@ -71,8 +72,9 @@ rule compute_rsa:
             "representations/scores.py",
             "representations/states.py",
         ),
-        languages=LANGS,
+        languages=compared_languages,
         pivot=settings.pivot,
+        pooling=settings.encode.poolings[0],
         settings=section("compare", "blocks", "ridge_folds", "seed"),
     script:
         "../scripts/compute_rsa.py"
@@ -107,8 +109,9 @@ rule compute_isomorphism:
             "representations/scores.py",
             "representations/states.py",
         ),
-        languages=LANGS,
+        languages=compared_languages,
         pivot=settings.pivot,
+        pooling=settings.encode.poolings[0],
         settings=section("compare", "blocks", "parts", "seed"),
     script:
         "../scripts/compute_isomorphism.py"
@@ -141,8 +144,9 @@ rule compute_retrieval:
             "representations/scores.py",
             "representations/states.py",
         ),
-        languages=LANGS,
+        languages=compared_languages,
         pivot=settings.pivot,
+        poolings=settings.encode.poolings,
         settings=section("compare", "margin", "neighbours", "seed"),
     script:
         "../scripts/compute_retrieval.py"

@@ -2,9 +2,11 @@
 
 Requires parallel text, `<results>/text/parallel/{corpus}.parquet`, the model folders that
 `network_of` names and, for a subnetwork, the head masks
-`<results>/masks/{model}/s{seed}/{budget}.safetensors` of the budget `heads.analysed`. Makes
+`<results>/masks/{model}/s{seed}/{budget}.safetensors` of the budget `heads.analysed`; for the network
+`ticket`, which is the base model under a language's ticket, that of the task `tickets.encoded`,
+`<results>/masks/{model}/s{seed}/{task}/{subnetwork}/ticket/k{kept}.safetensors`. Makes
 `<results>/states/{model}/{network}/s{seed}/{subnetwork}/{corpus}/{lang}.safetensors` for every
-language that the corpus has.
+language that the corpus has, with a tensor for each of `encode.poolings`.
 """
 
 
@@ -33,7 +35,7 @@ rule encode_corpus:
         mem_mb=doubling(4000),
         runtime=240,
     params:
-        version=1,
+        version=2,
         max_sentences=settings.parallel.max_sentences,
         settings=settings.encode.model_dump(exclude={"keep_states"}),
         compute=section("compute", "device", "precision"),

@@ -187,13 +187,7 @@ rule collect_masks:
 rule collect_similarity:
     """Every similarity of representations: measures, comparisons, seeds, corpora."""
     input:
-        scores=[
-            f"<results>/similarity/{{model}}/s{seed}/{corpus}/{comparison}/{measure}.parquet"
-            for seed in settings.seeds
-            for corpus in settings.parallel.corpora
-            for measure, comparisons in MEASURES.items()
-            for comparison in comparisons
-        ],
+        scores=similarities(HEAD_MEASURES),
         typology=expand(
             "<results>/scores/typology/{{model}}/s{seed}/{corpus}.parquet",
             seed=settings.seeds,
@@ -574,7 +568,7 @@ rule plot_cka:
             "plotting/bars.py",
             "plotting/layers.py",
         ),
-        corpus=settings.parallel.corpora[0],
+        rows=shown_similarities(),
         pivot=settings.pivot,
         languages=shown_languages(),
         curves=[  # those of one group share a vertical scale
@@ -693,7 +687,7 @@ rule plot_measures:
             "plotting/style.py",
             "plotting/layers.py",
         ),
-        corpus=settings.parallel.corpora[0],
+        rows=shown_similarities(),
         pivot=settings.pivot,
         languages=shown_languages(),
         figures={
@@ -763,7 +757,7 @@ rule plot_typology:
             "plotting/bars.py",
             "plotting/scatter.py",
         ),
-        corpus=settings.parallel.corpora[0],
+        rows=shown_similarities(),
         pivot=settings.pivot,
         languages=shown_languages(),
         overlaps={

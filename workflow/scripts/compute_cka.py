@@ -8,7 +8,11 @@ from babelscope.representations.states import open_comparison
 with job(snakemake):
     wildcards, params = snakemake.wildcards, snakemake.params
     pairs, states = open_comparison(
-        wildcards.comparison, snakemake.input.states, params.languages, params.pivot
+        wildcards.comparison,
+        snakemake.input.states,
+        params.languages,
+        params.pivot,
+        params.pooling,
     )
     table = cka_table(
         pairs,
@@ -16,6 +20,6 @@ with job(snakemake):
         threads=snakemake.threads,
         blocks=params.settings["blocks"],
         seed=params.settings["seed"],
-        labels=dict(wildcards.items()) | {"seed": int(wildcards.seed)},
+        labels=dict(wildcards.items()) | {"seed": int(wildcards.seed), "pooling": params.pooling},
     )
     write_table(snakemake.output.scores, table)

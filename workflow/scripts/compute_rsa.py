@@ -8,7 +8,11 @@ from babelscope.representations.states import open_comparison
 with job(snakemake):
     wildcards, params = snakemake.wildcards, snakemake.params
     pairs, states = open_comparison(
-        wildcards.comparison, snakemake.input.states, params.languages, params.pivot
+        wildcards.comparison,
+        snakemake.input.states,
+        params.languages,
+        params.pivot,
+        params.pooling,
     )
     table = rsa_table(
         pairs,
@@ -16,6 +20,6 @@ with job(snakemake):
         blocks=params.settings["blocks"],
         folds=params.settings["ridge_folds"],
         seed=params.settings["seed"],
-        labels=dict(wildcards.items()) | {"seed": int(wildcards.seed)},
+        labels=dict(wildcards.items()) | {"seed": int(wildcards.seed), "pooling": params.pooling},
     )
     write_table(snakemake.output.scores, table)

@@ -9,7 +9,7 @@ from babelscope.plotting.style import save_figure
 with job(snakemake):
     languages, pivot = snakemake.params.languages, snakemake.params.pivot
     tables = [read_table(path) for path in snakemake.input]
-    table, differences = (one[one["corpus"] == snakemake.params.corpus] for one in tables)
+    table, differences = (summaries.of_corpus(one, **snakemake.params.rows) for one in tables)
 
     both = {"cka.unbiased": "unbiased", "cka.biased": "biased"}
     shown = summaries.layer_curves(table, "shuffled", pivot, both)

@@ -1,14 +1,13 @@
 """Adapter for the rule plot_measures: similarities in, what other measures than CKA say out."""
 
-from babelscope.evaluation.summaries import layer_curves
+from babelscope.evaluation.summaries import layer_curves, of_corpus
 from babelscope.io import read_table
 from babelscope.jobs import job
 from babelscope.plotting import layers
 from babelscope.plotting.style import save_figure
 
 with job(snakemake):
-    table = read_table(snakemake.input.similarity)
-    table = table[table["corpus"] == snakemake.params.corpus]
+    table = of_corpus(read_table(snakemake.input.similarity), **snakemake.params.rows)
     name = snakemake.params.languages[snakemake.params.pivot]["english"]
     for output, (measure, comparison) in snakemake.params.figures.items():
         panels = layers.MEASURES[measure]

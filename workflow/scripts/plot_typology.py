@@ -7,9 +7,9 @@ from babelscope.plotting import bars, scatter
 from babelscope.plotting.style import save_figure
 
 with job(snakemake):
-    languages, corpus = snakemake.params.languages, snakemake.params.corpus
+    languages, rows = snakemake.params.languages, snakemake.params.rows
     tables = {name: read_table(path) for name, path in snakemake.input.items()}
-    tables = {name: table[table["corpus"] == corpus] for name, table in tables.items()}
+    tables = {name: summaries.of_corpus(one, **rows) for name, one in tables.items()}
 
     pivot = snakemake.params.pivot
     name = languages[pivot]["english"]

@@ -53,6 +53,31 @@ def test_directions_are_seen_from_the_pivot():
     assert start["zh", "from"] == pytest.approx(0.5)
 
 
+def test_curves_are_those_of_one_pooling():
+    """Else two ways to pool would be averaged as if they were two seeds."""
+    mean = similarity("languages", measure="retrieval_error", estimators=("forward",))
+    first = mean.assign(pooling="first", value=mean["value"] + 0.3)
+    both = pd.concat([mean.assign(pooling="mean"), first]).assign(corpus="demo")
+    panels = {"retrieval_error": "error"}
+    chosen = summaries.of_corpus(both, corpus="demo", pooling="mean")
+    pd.testing.assert_frame_equal(
+        summaries.layer_curves(chosen, "languages", "en", panels),
+        summaries.layer_curves(mean, "languages", "en", panels),
+    )
+    with pytest.raises(ValueError, match="several poolings: mean, first"):
+        summaries.layer_curves(both, "languages", "en", panels)
+    maps = similarity("layers")
+    both = pd.concat([maps.assign(pooling=one) for one in ("mean", "first")])
+    with pytest.raises(ValueError, match="several poolings"):
+        summaries.layer_maps(both, "cka", "unbiased")
+
+
+def test_tables_without_a_pooling_are_chosen_by_corpus():
+    table = pd.DataFrame({"corpus": ["demo", "pud"], "value": [1, 2]})
+    chosen = summaries.of_corpus(table, corpus="pud", pooling="mean")
+    assert chosen["value"].tolist() == [2]
+
+
 def test_a_panel_without_rows_is_an_error():
     with pytest.raises(ValueError, match="biased"):
         summaries.layer_curves(similarity("own"), "own", "en", {"cka.biased": "biased"})

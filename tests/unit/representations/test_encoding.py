@@ -10,7 +10,7 @@ from babelscope.errors import BabelscopeError
 from babelscope.models.gates import head_gates
 from babelscope.representations.encoding import encode_corpus, pool
 
-SETTINGS = {"pooling": "mean", "batch_tokens": 64, "max_tokens": 20, "device": "cpu"}
+SETTINGS = {"poolings": ["mean"], "batch_tokens": 64, "max_tokens": 20, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -73,43 +73,71 @@ def test_unknown_pooling_and_sentences_without_tokens_are_errors():
 
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_rows_are_in_order_and_equal_one_sentence_at_a_time(xlmr, tokenizer, sentences, pooling):
-    found = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS | {"pooling": pooling})
-    assert found.states.shape == (4, 30, 32)
-    assert found.states.dtype == np.float32
+    found = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS | {"poolings": [pooling]})
+    states = found.states[pooling]
+    assert states.shape == (4, 30, 32)
+    assert states.dtype == np.float32
     assert found.truncated == 0
     for row in (0, 13, 29):
         with torch.inference_mode():
             batch = tokenizer(sentences[row], return_tensors="pt", return_token_type_ids=False)
             hidden = xlmr(**batch, output_hidden_states=True).hidden_states
         expected = [pool(layer, batch["attention_mask"], pooling)[0] for layer in hidden]
-        np.testing.assert_allclose(found.states[:, row], torch.stack(expected), atol=2e-5)
+        np.testing.assert_allclose(states[:, row], torch.stack(expected), atol=2e-5)
 
 
-@pytest.mark.parametrize("family", ["xlm-roberta", "gpt2", "t5", "m2m_100"])
+def test_two_poolings_equal_two_runs_and_take_one_pass(xlmr, tokenizer, sentences):
+    passes = []
+    hook = xlmr.base_model.register_forward_hook(lambda *_: passes.append(1))
+    both = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS | {"poolings": ["mean", "first"]})
+    together = len(passes)
+    for pooling in ("mean", "first"):
+        single = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS | {"poolings": [pooling]})
+        assert list(single.states) == [pooling]
+        np.testing.assert_array_equal(both.states[pooling], single.states[pooling])
+    hook.remove()
+    assert len(passes) == 3 * together
+    assert np.abs(both.states["mean"] - both.states["first"]).max() > 0.1
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "gpt2", "t5", "mt5", "m2m_100"])
 def test_does_not_depend_on_the_batch(make_model, tokenizer, sentences, family):
     model = make_model(family)
-    together = encode_corpus(model, tokenizer, sentences, **SETTINGS | {"batch_tokens": 10_000})
-    alone = encode_corpus(model, tokenizer, sentences[::-1], **SETTINGS | {"batch_tokens": 1})
-    np.testing.assert_allclose(together.states, alone.states[:, ::-1], atol=2e-4, rtol=1e-4)
-    assert together.states.shape[0] == 4
+    together, alone = (
+        encode_corpus(model, tokenizer, given, **SETTINGS | {"batch_tokens": size}).states["mean"]
+        for given, size in ((sentences, 10_000), (sentences[::-1], 1))
+    )
+    np.testing.assert_allclose(together, alone[:, ::-1], atol=2e-4, rtol=1e-4)
+    assert together.shape[0] == 4
+
+
+@pytest.mark.parametrize("family", ["t5", "mt5"])
+def test_only_the_encoder_of_two_stacks_is_run(make_model, tokenizer, sentences, family):
+    model = make_model(family)
+    before = encode_corpus(model, tokenizer, sentences, **SETTINGS).states["mean"]
+    for part in (model.decoder, model.lm_head):
+        part.register_forward_hook(lambda *_: pytest.fail("more than the encoder was run"))
+    np.testing.assert_array_equal(
+        encode_corpus(model, tokenizer, sentences, **SETTINGS).states["mean"], before
+    )
 
 
 def test_encodes_in_evaluation_mode_and_restores_the_mode(xlmr, tokenizer, sentences):
     xlmr.train()
-    twice = [encode_corpus(xlmr, tokenizer, sentences, **SETTINGS).states for _ in range(2)]
+    twice = [encode_corpus(xlmr, tokenizer, sentences, **SETTINGS).states["mean"] for _ in range(2)]
     np.testing.assert_array_equal(*twice)
     assert xlmr.roberta.training
     np.testing.assert_array_equal(
-        twice[0], encode_corpus(xlmr.eval(), tokenizer, sentences, **SETTINGS).states
+        twice[0], encode_corpus(xlmr.eval(), tokenizer, sentences, **SETTINGS).states["mean"]
     )
 
 
 def test_gates_reach_the_states(xlmr, tokenizer, sentences):
-    full = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS).states
+    full = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS).states["mean"]
     gates = torch.ones(3, 4)
     gates[1, 2] = 0
     with head_gates(xlmr, gates):
-        gated = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS).states
+        gated = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS).states["mean"]
     np.testing.assert_array_equal(gated[:2], full[:2])  # embeddings and the first block
     assert np.abs(gated[2] - full[2]).max() > 1e-3
 
@@ -119,14 +147,16 @@ def test_long_sentences_are_cut_and_counted(xlmr, tokenizer):
     cut = " ".join(f"w{i}" for i in range(4, 22))
     found = encode_corpus(xlmr, tokenizer, ["w4", long, long + " w5", cut], **SETTINGS)
     assert found.truncated == 2
-    np.testing.assert_allclose(found.states[:, 1], found.states[:, 3], atol=1e-6)
+    states = found.states["mean"]
+    np.testing.assert_allclose(states[:, 1], states[:, 3], atol=1e-6)
 
 
 def test_unusable_input_is_an_error(xlmr, tokenizer, sentences):
     with pytest.raises(BabelscopeError, match="no sentences"):
         encode_corpus(xlmr, tokenizer, [], **SETTINGS)
-    with pytest.raises(ValueError, match="unknown pooling"):
-        encode_corpus(xlmr, tokenizer, sentences, **SETTINGS | {"pooling": "cls"})
+    for poolings in (["mean", "cls"], [], "mean"):
+        with pytest.raises(ValueError, match="unknown pooling"):
+            encode_corpus(xlmr, tokenizer, sentences, **SETTINGS | {"poolings": poolings})
     with torch.no_grad():
         xlmr.roberta.encoder.layer[1].output.dense.bias.fill_(float("nan"))
     with pytest.raises(BabelscopeError, match="not finite"):
@@ -137,10 +167,9 @@ def test_unusable_input_is_an_error(xlmr, tokenizer, sentences):
 def test_gpu_equals_cpu(xlmr, tokenizer, sentences):
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
-    cpu = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS).states
-    gpu = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS | {"device": "cuda"}).states
+    cpu = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS).states["mean"]
+    settings = SETTINGS | {"device": "cuda"}
+    gpu = encode_corpus(xlmr, tokenizer, sentences, **settings).states["mean"]
     np.testing.assert_allclose(gpu, cpu, atol=1e-2)
-    half = encode_corpus(
-        xlmr, tokenizer, sentences, **SETTINGS | {"device": "cuda"}, precision="bf16"
-    ).states
+    half = encode_corpus(xlmr, tokenizer, sentences, **settings, precision="bf16").states["mean"]
     assert np.corrcoef(half.ravel(), cpu.ravel())[0, 1] > 0.99

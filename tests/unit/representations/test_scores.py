@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from babelscope.errors import BabelscopeError
+from babelscope.representations.cka import cka_table
 from babelscope.representations.comparisons import Pair, Side
 from babelscope.representations.isomorphism import gromov_hausdorff, isomorphism_table
 from babelscope.representations.retrieval import margin_retrieval, retrieval_table
@@ -106,3 +107,24 @@ def test_sides_with_different_sentences_are_refused(states):
     states[ZH] = states[ZH][:, :50]
     with pytest.raises(BabelscopeError, match=r"sentences: .*zh 50"):
         rsa_table(PAIRS, states, blocks=5, folds=3, seed=1)
+
+
+def test_embeddings_of_a_first_token_that_all_sentences_share_have_no_scores(states):
+    """Nothing can be told from them; above them the first token has read its sentence."""
+    groups = {language: np.arange(60) for language in ("en", "de", "zh")}
+    options = {"k": 4, "margin": "distance", "groups": groups, "seed": 1}
+    whole = retrieval_table(PAIRS, states, **options)
+    for side in states:
+        states[side][0] = states[side][0, 0] * (1 + 1e-8 * np.arange(60)[:, None])
+    table = retrieval_table(PAIRS, states, **options)
+    assert table.equals(whole[whole["left_layer"] > 0].reset_index(drop=True))
+    layers = [Pair(EN, DE, all_layers=True)]
+    found = cka_table(layers, states, blocks=5)
+    assert set(found["left_layer"]) == set(found["right_layer"]) == {1, 2, 3, 4}
+    for side in states:
+        states[side][1] = 7
+    with pytest.raises(BabelscopeError, match="layer 1.*same for all"):
+        cka_table(PAIRS, states, blocks=5)
+    alone = {side: one[:1] for side, one in states.items()}
+    with pytest.raises(BabelscopeError, match="same for all"):
+        cka_table(PAIRS, alone, blocks=5)

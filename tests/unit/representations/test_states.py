@@ -6,7 +6,12 @@ import pytest
 from babelscope.errors import BabelscopeError
 from babelscope.representations.comparisons import (
     COMPARISONS,
+    HEAD_MEASURES,
     MEASURES,
+    TICKET_COMPARISONS,
+    TICKET_MEASURES,
+    Pair,
+    Side,
     pairs_of,
     parts_of,
     sides_of,
@@ -22,22 +27,25 @@ def write(folder, language, *, ids=("a", "b", "c"), text=None, seed=0):
     folder.mkdir(exist_ok=True, parents=True)
     write_states(
         folder / f"{language}.safetensors",
-        states,
+        {"mean": states, "first": -states},
         sentence_ids=list(ids),
         sentences=sentences,
-        origin={"pooling": "mean"},
+        origin={"model": "tiny"},
     )
     return states
 
 
 def test_reads_what_was_written(tmp_path):
     states = write(tmp_path, "de", text=["eins", "zwei", "eins"])
-    file = StatesFile(tmp_path / "de.safetensors")
+    file = StatesFile(tmp_path / "de.safetensors", "mean")
     assert file.shape == (3, 3, 4)
     np.testing.assert_array_equal(file[2], states[2])
     assert file.groups[0] == file.groups[2] != file.groups[1]
     assert file.metadata["language"] == "de"
-    assert file.metadata["pooling"] == "mean"
+    assert file.metadata["model"] == "tiny"
+    np.testing.assert_array_equal(StatesFile(file.path, "first")[2], -states[2])
+    with pytest.raises(BabelscopeError, match="pooled by last, only by first, mean"):
+        StatesFile(file.path, "last")
 
 
 def test_wrong_counts_and_damaged_files_are_errors(tmp_path):
@@ -45,7 +53,7 @@ def test_wrong_counts_and_damaged_files_are_errors(tmp_path):
         write(tmp_path, "de", text=["eins"])
     (tmp_path / "en.safetensors").write_bytes(b"not a file of tensors")
     with pytest.raises(BabelscopeError, match="not a readable states file"):
-        StatesFile(tmp_path / "en.safetensors")
+        StatesFile(tmp_path / "en.safetensors", "mean")
 
 
 def test_opens_the_languages_that_the_corpus_has(tmp_path):
@@ -55,7 +63,7 @@ def test_opens_the_languages_that_the_corpus_has(tmp_path):
     for folder in folders.values():
         write(folder, "en")
         write(folder, "de")
-    pairs, states = open_comparison("own", list(folders.values()), LANGUAGES, "en")
+    pairs, states = open_comparison("own", list(folders.values()), LANGUAGES, "en", "mean")
     assert pairs == pairs_of("own", ["en", "de"], "en")
     assert set(states) == set(sides_of("own", ["en", "de"], "en"))
 
@@ -65,12 +73,12 @@ def test_a_missing_file_or_pivot_is_an_error(tmp_path):
     for folder in folders.values():
         write(folder, "en")
     with pytest.raises(BabelscopeError, match="at least one other"):
-        open_comparison("own", list(folders.values()), LANGUAGES, "en")
+        open_comparison("own", list(folders.values()), LANGUAGES, "en", "mean")
     with pytest.raises(BabelscopeError, match="pivot de"):
-        open_comparison("own", list(folders.values()), LANGUAGES, "de")
+        open_comparison("own", list(folders.values()), LANGUAGES, "de", "mean")
     write(folders["finetuned", "full"], "de")
     with pytest.raises(BabelscopeError, match="missing"):
-        open_comparison("own", list(folders.values()), LANGUAGES, "en")
+        open_comparison("own", list(folders.values()), LANGUAGES, "en", "mean")
 
 
 @pytest.mark.parametrize(
@@ -81,10 +89,10 @@ def test_files_of_different_sentences_are_refused(tmp_path, changed):
     for folder in folders.values():
         for language in LANGUAGES:
             write(folder, language)
-    open_comparison("random", list(folders.values()), LANGUAGES, "en")
+    open_comparison("random", list(folders.values()), LANGUAGES, "en", "mean")
     write(folders["random", "full"], "de", **changed)
     with pytest.raises(BabelscopeError, match="different sentences"):
-        open_comparison("random", list(folders.values()), LANGUAGES, "en")
+        open_comparison("random", list(folders.values()), LANGUAGES, "en", "mean")
 
 
 def test_every_measure_names_known_comparisons():
@@ -93,6 +101,30 @@ def test_every_measure_names_known_comparisons():
         for pair in pairs_of(comparison, LANGUAGES, "en"):
             assert pair.left.language != pair.right.language
             assert not pair.all_layers
+
+
+def test_the_heads_study_does_not_grow_by_the_tickets():
+    for comparisons in HEAD_MEASURES.values():
+        assert not set(comparisons) & set(TICKET_COMPARISONS)
+    assert {one for names in TICKET_MEASURES.values() for one in names} == set(TICKET_COMPARISONS)
+
+
+def test_tickets_are_compared_with_the_base_model_and_each_other():
+    def base(language):
+        return Side("base", "full", language)
+
+    def ticket(found_for, language):
+        return Side("ticket", found_for, language)
+
+    expected = {
+        "base-languages": [Pair(base("en"), base(one)) for one in ("de", "ur")],
+        "ticket-own": [Pair(base(one), ticket(one, one)) for one in ("de", "en", "ur")],
+        "tickets": [Pair(ticket("en", "en"), ticket(one, one)) for one in ("de", "ur")],
+        "pivot-ticket": [Pair(ticket("en", "en"), ticket("en", one)) for one in ("de", "ur")],
+    }
+    assert expected.keys() == TICKET_COMPARISONS.keys()
+    for comparison, pairs in expected.items():
+        assert pairs_of(comparison, ["de", "en", "ur"], "en") == pairs
 
 
 def test_the_pivot_is_on_the_left_in_any_order_of_languages():

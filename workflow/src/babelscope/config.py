@@ -227,7 +227,9 @@ RESERVED_MASKS = {"full", "controls"}
 class Encode(Section):
     """Sentence states."""
 
-    pooling: Literal["mean", "first", "last", "max"]
+    poolings: Annotated[list[Literal["mean", "first", "last", "max"]], Field(min_length=1)] = Field(
+        description="of token states; the first is what all measures compare, retrieval tries all"
+    )
     batch_tokens: Count = Field(description="tokens per batch, padding included")
     max_tokens: Count = Field(description="longer sentences are cut, and counted")
     keep_states: bool = Field(description="false: states are deleted once they are compared")
@@ -376,6 +378,7 @@ class Settings(Section):
     def _consistent(self) -> "Settings":
         lists = {key: getattr(self, key) for key in ("languages", "models", "seeds")}
         lists["parallel.corpora"] = self.parallel.corpora
+        lists["encode.poolings"] = self.encode.poolings
         for key in ("languages", "tasks", "variants", "analysed"):
             lists[f"tickets.{key}"] = getattr(self.tickets, key)
         for key, values in lists.items():
@@ -391,6 +394,8 @@ class Demo(Section):
 
     articles: Count = Field(description="articles per language")
     sentences: Count = Field(description="parallel sentences")
+    ner: Count = Field(description="training sentences with names marked, per language")
+    nli: Count = Field(description="training pairs of sentences to judge, per language")
     seed: Seed
 
 

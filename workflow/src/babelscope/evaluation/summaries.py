@@ -11,6 +11,21 @@ SHARED = "token_overlap_sentence_types"
 BOTH = ("base", "finetuned")
 
 
+def of_corpus(table: pd.DataFrame, *, corpus: str, pooling: str) -> pd.DataFrame:
+    """Return the rows of one corpus and, where a table tells poolings apart, of one pooling."""
+    chosen = table["corpus"] == corpus
+    if "pooling" in table:
+        chosen &= table["pooling"] == pooling
+    return table[chosen]
+
+
+def _require_one_pooling(similarity: pd.DataFrame) -> pd.DataFrame:
+    """Return the table unless it holds several poolings, which would pass for replicates."""
+    if "pooling" in similarity and similarity["pooling"].nunique() > 1:
+        raise ValueError(f"several poolings: {', '.join(similarity['pooling'].unique())}")
+    return similarity
+
+
 def layer_curves(
     similarity: pd.DataFrame,
     comparison: str,
@@ -22,7 +37,7 @@ def layer_curves(
     Parameters
     ----------
     similarity
-        Rows of one corpus.
+        Rows of one corpus and pooling.
     comparison
         A key of :data:`babelscope.representations.comparisons.COMPARISONS`.
     pivot
@@ -35,7 +50,7 @@ def layer_curves(
     pandas.DataFrame
         Columns ``panel, language, layer, value, low, high, replicates``.
     """
-    rows = similarity[similarity["comparison"] == comparison]
+    rows = _require_one_pooling(similarity[similarity["comparison"] == comparison])
     precise = rows["measure"] + "." + _direction(rows, pivot)
     title = precise.map(panels).fillna(rows["measure"].map(panels))
     rows = rows.assign(panel=title, language=_other(rows, pivot), layer=rows["left_layer"])
@@ -67,6 +82,13 @@ def _other(rows: pd.DataFrame, pivot: str) -> pd.Series:
 def layer_maps(similarity: pd.DataFrame, measure: str, estimator: str) -> pd.DataFrame:
     """Return the similarity of each layer of one network with each of another, seeds averaged.
 
+    Parameters
+    ----------
+    similarity
+        Rows of one corpus and pooling.
+    measure, estimator
+        Which of its scores.
+
     Returns
     -------
     pandas.DataFrame
@@ -77,6 +99,7 @@ def layer_maps(similarity: pd.DataFrame, measure: str, estimator: str) -> pd.Dat
         & (similarity["measure"] == measure)
         & (similarity["estimator"] == estimator)
     ].rename(columns={"left_language": "language"})
+    rows = _require_one_pooling(rows)
     return pool(require_finite(rows), ["language", "left_layer", "right_layer"])
 
 
@@ -92,7 +115,8 @@ def layer_differences(
     Parameters
     ----------
     similarity
-        Rows of one corpus, with ``n`` and ``left_out``, the values without each block of sentences.
+        Rows of one corpus and pooling, with ``n`` and ``left_out``, the values without each block
+        of sentences.
     first, second
         Comparisons with the same languages and layers; the second is subtracted from the first.
     pivot, measure, estimator
@@ -179,10 +203,10 @@ def network_perplexities(perplexity: pd.DataFrame, budget: str, *, relative: boo
         rows = rows.assign(value=rows["ratio"], low=rows["ratio_low"], high=rows["ratio_high"])
     else:
         rows = rows.assign(value=rows["perplexity"])
-    return _pool_logarithms(rows, ["network", "language"])
+    return pool_logarithms(rows, ["network", "language"])
 
 
-def _pool_logarithms(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+def pool_logarithms(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Pool positive scores; of their logarithms no interval reaches below 0."""
     scores = ("value", "low", "high")
     logs = {name: np.log(rows[name].astype(float)) for name in scores}
@@ -206,7 +230,7 @@ def finetuning(perplexity: pd.DataFrame) -> pd.DataFrame:
     """
     full = perplexity[(perplexity["kind"] == "full") & perplexity["network"].isin(BOTH)]
     full = full.assign(value=full["perplexity"], group=full["network"])
-    return _pool_logarithms(full, ["language", "group"])
+    return pool_logarithms(full, ["language", "group"])
 
 
 def overlap_summary(overlap: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:

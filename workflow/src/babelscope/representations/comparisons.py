@@ -11,9 +11,10 @@ class Side:
     Attributes
     ----------
     network
-        ``base``, ``random`` or ``finetuned``.
+        ``base``, ``random``, ``finetuned``, or ``ticket``: the base model under a ticket.
     subnetwork
-        ``full``, or the language whose head mask is applied.
+        ``full``, or the language whose mask is applied: of a ticket its mask of weights, else that
+        of heads.
     language
         The language of the sentences.
     """
@@ -43,7 +44,7 @@ class Pair:
     shuffled: bool = False
 
 
-COMPARISONS = {
+HEAD_COMPARISONS = {
     "shuffled": "the fine-tuned model, pivot against others, sentences of the others shuffled",
     "random": "the fine-tuned against a randomly initialized model, each language",
     "languages": "the fine-tuned model, every pair of languages",
@@ -53,13 +54,20 @@ COMPARISONS = {
     "subnetworks": "the pivot's subnetwork on the pivot against the others' subnetworks on theirs",
     "pivot-subnetwork": "the pivot's subnetwork, pivot against the other languages",
 }
+TICKET_COMPARISONS = {
+    "base-languages": "the base model, pivot against the other languages",
+    "ticket-own": "the base model against a language's ticket, each language",
+    "tickets": "the pivot's ticket on the pivot against the others' tickets on theirs",
+    "pivot-ticket": "the pivot's ticket, pivot against the other languages",
+}
+COMPARISONS = HEAD_COMPARISONS | TICKET_COMPARISONS
 
-# Which comparisons each measure is computed for. Alignment is defined for any two sets of states.
-# Retrieval asks for the translation, so both sides must be different languages. Isomorphism does
-# not look at which row belongs to which, so shuffling rows would change nothing but the relational
-# similarity, which the representational similarity analysis already reports.
-MEASURES = {
-    "cka": tuple(COMPARISONS),
+# Which comparisons each measure is computed for, by study. Alignment is defined for any two sets of
+# states. Retrieval asks for the translation, so both sides must be different languages. Isomorphism
+# does not look at which row belongs to which, so shuffling rows would change nothing but the
+# relational similarity, which the representational similarity analysis already reports.
+HEAD_MEASURES = {
+    "cka": tuple(HEAD_COMPARISONS),
     "rsa": (
         "shuffled",
         "random",
@@ -71,6 +79,14 @@ MEASURES = {
     ),
     "isomorphism": ("random", "languages", "own", "others", "subnetworks", "pivot-subnetwork"),
     "retrieval": ("languages", "others", "subnetworks", "pivot-subnetwork"),
+}
+TICKET_MEASURES = {
+    "cka": tuple(TICKET_COMPARISONS),
+    "retrieval": ("base-languages", "tickets", "pivot-ticket"),
+}
+MEASURES = {
+    measure: comparisons + TICKET_MEASURES.get(measure, ())
+    for measure, comparisons in HEAD_MEASURES.items()
 }
 
 
@@ -94,6 +110,9 @@ def pairs_of(comparison: str, languages: list[str], pivot: str) -> list[Pair]:
     def part(subnetwork: str, language: str) -> Side:
         return Side("finetuned", subnetwork, language)
 
+    def ticket(found_for: str, language: str) -> Side:
+        return Side("ticket", found_for, language)
+
     match comparison:
         case "shuffled":
             return [Pair(full(pivot), full(other), shuffled=True) for other in others]
@@ -113,6 +132,14 @@ def pairs_of(comparison: str, languages: list[str], pivot: str) -> list[Pair]:
             return [Pair(part(pivot, pivot), part(other, other)) for other in others]
         case "pivot-subnetwork":
             return [Pair(part(pivot, pivot), part(pivot, other)) for other in others]
+        case "base-languages":
+            return [Pair(full(pivot, "base"), full(other, "base")) for other in others]
+        case "ticket-own":
+            return [Pair(full(one, "base"), ticket(one, one)) for one in languages]
+        case "tickets":
+            return [Pair(ticket(pivot, pivot), ticket(other, other)) for other in others]
+        case "pivot-ticket":
+            return [Pair(ticket(pivot, pivot), ticket(pivot, other)) for other in others]
         case _:
             raise ValueError(f"unknown comparison {comparison}; known: {', '.join(COMPARISONS)}")
 

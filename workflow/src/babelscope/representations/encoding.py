@@ -25,12 +25,13 @@ class Encoded(NamedTuple):
     Attributes
     ----------
     states
-        Shape (layers + 1, n, d), float32; layer 0 is the embeddings, row i is sentence i.
+        By pooling, shape (layers + 1, n, d), float32; layer 0 is the embeddings, row i is
+        sentence i.
     truncated
         How many sentences were longer than `max_tokens` and were cut.
     """
 
-    states: np.ndarray
+    states: dict[str, np.ndarray]
     truncated: int
 
 
@@ -88,7 +89,7 @@ def encode_corpus(
     tokenizer: "PreTrainedTokenizerBase",
     sentences: Sequence[str],
     *,
-    pooling: str,
+    poolings: Sequence[str],
     batch_tokens: int,
     max_tokens: int,
     device: str | torch.device,
@@ -96,7 +97,8 @@ def encode_corpus(
 ) -> Encoded:
     """Encode sentences in batches of similar length, without dropout or gradients.
 
-    A sentence's states do not depend on what else is in its batch, up to rounding.
+    One forward pass serves all layers and poolings. A sentence's states do not depend on what else
+    is in its batch, up to rounding.
 
     Parameters
     ----------
@@ -107,8 +109,8 @@ def encode_corpus(
         The model's.
     sentences
         At least one; none may be without tokens.
-    pooling
-        See `pool`.
+    poolings
+        At least one; see `pool`.
     batch_tokens
         Most tokens in a batch, padding included; a sentence longer than that is a batch by itself.
     max_tokens
@@ -123,8 +125,9 @@ def encode_corpus(
     BabelscopeError
         If there are no sentences, one has no tokens, or a state is not finite.
     """
-    if pooling not in POOLINGS:
-        raise ValueError(f"unknown pooling {pooling}; known: {', '.join(POOLINGS)}")
+    unknown = [how for how in poolings if how not in POOLINGS]
+    if unknown or not poolings or isinstance(poolings, str):
+        raise ValueError(f"unknown poolings {unknown or poolings!r}; known: {', '.join(POOLINGS)}")
     device = torch.device(device)
     max_tokens = min(max_tokens, tokenizer.model_max_length)
     ids, truncated = _tokenize(tokenizer, sentences, max_tokens)
@@ -133,7 +136,7 @@ def encode_corpus(
     padding: Any = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     network = _encoder_of(model)
     network.to(device)
-    states = torch.empty(0)
+    states: dict[str, torch.Tensor] = {}
     batches = list(_batches([len(one) for one in ids], batch_tokens))
     with torch.inference_mode(), evaluating(network), arithmetic(network, precision):
         for rows in progress(batches, "batches"):
@@ -145,16 +148,18 @@ def encode_corpus(
             hidden = network(
                 input_ids=batch, attention_mask=tokens.long(), output_hidden_states=True
             ).hidden_states
-            pooled = torch.stack([_pool(layer.float(), tokens, pooling) for layer in hidden])
-            if not states.numel():
-                states = pooled.new_empty(len(pooled), len(ids), pooled.shape[2])
-            states[:, torch.tensor(rows, device=device)] = pooled
-    if not torch.isfinite(states).all():
+            places = torch.tensor(rows, device=device)
+            for how in poolings:
+                pooled = torch.stack([_pool(layer.float(), tokens, how) for layer in hidden])
+                if how not in states:
+                    states[how] = pooled.new_empty(len(pooled), len(ids), pooled.shape[2])
+                states[how][:, places] = pooled
+    if not all(torch.isfinite(one).all() for one in states.values()):
         raise BabelscopeError(
             f"The encoder gave states that are not finite with precision {precision}.",
             "Use compute.precision: float32, or bf16.",
         )
-    return Encoded(states.cpu().numpy(), truncated)
+    return Encoded({how: one.cpu().numpy() for how, one in states.items()}, truncated)
 
 
 def _encoder_of(model: "PreTrainedModel") -> Any:

@@ -1,6 +1,7 @@
 """Scores of pairs of sides, layer by layer, as one tidy table."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Prepared = TypeVar("Prepared")
+
+logger = logging.getLogger(__name__)
+
+ROUNDING = 1e-5  # of the largest value; what differs by less in float32 is the same
 
 
 class Score(NamedTuple):
@@ -62,7 +67,8 @@ def score_pairs(
     """Score every pair at every layer; each side is prepared once per layer.
 
     One layer of all sides is in memory at a time, or one side's layers where a pair compares all
-    layers with all.
+    layers with all. The embeddings are left out where all sentences of a side have the same: that
+    of a first token which every sentence shares, from which nothing can be told.
 
     Parameters
     ----------
@@ -98,6 +104,10 @@ def score_pairs(
 
     labels = dict(labels or {})
     n = _check(pairs, states)
+    compared = dict.fromkeys(side for pair in pairs for side in (pair.left, pair.right))
+    lowest = int(_same_embeddings(states[side] for side in compared))
+    if lowest:
+        logger.info("All sentences have the same embedding; scores begin at layer 1.")
 
     def prepared(layer: int, key: tuple[Side, bool]) -> Prepared:
         side, shuffled = key
@@ -135,20 +145,31 @@ def score_pairs(
     both = [((pair.left, False), (pair.right, pair.shuffled)) for pair in aligned]
     keys = list(dict.fromkeys(key for sides in both for key in sides))
     with _workers(threads) as each:
-        for layer in progress(range(depth), "layers"):
+        for layer in progress(range(lowest, depth), "layers"):
             one_layer = partial(prepared, layer)
             sides = dict(zip(keys, each(one_layer, keys), strict=True))
             found = each(compare, *zip(*((sides[a], sides[b]) for a, b in both), strict=True))
             for pair, scores in zip(aligned, found, strict=True):
                 record(pair, (layer, layer), scores)
         for pair in progress([pair for pair in pairs if pair.all_layers], "pairs"):
-            lefts, rights = (range(states[side].shape[0]) for side in (pair.left, pair.right))
+            sides = (states[side] for side in (pair.left, pair.right))
+            lefts, rights = (range(lowest, side.shape[0]) for side in sides)
             right = [prepared(layer, (pair.right, pair.shuffled)) for layer in rights]
             for layer in lefts:
                 left = prepared(layer, (pair.left, False))
-                for other, scores in enumerate(each(partial(compare, left), right)):
+                for other, scores in zip(rights, each(partial(compare, left), right), strict=True):
                     record(pair, (layer, other), scores)
     return pd.DataFrame.from_records(records)
+
+
+def _same_embeddings(states: Iterable[LayeredStates]) -> bool:
+    """Say whether a side has one embedding for all sentences, and layers above it."""
+    for side in states:
+        rows = np.asarray(side[0])
+        spread = np.ptp(rows, axis=0).max()
+        if side.shape[0] > 1 and spread <= ROUNDING * np.abs(rows).max():
+            return True
+    return False
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from babelscope.seeds import stable_hash
 
 def write_states(
     path: str | Path,
-    states: np.ndarray,
+    states: Mapping[str, np.ndarray],
     *,
     sentence_ids: Sequence[str],
     sentences: Sequence[str],
@@ -30,18 +30,19 @@ def write_states(
     path
         File named after the language, ``<lang>.safetensors``.
     states
-        Shape (layers + 1, n, d), float32.
+        By pooling, shape (layers + 1, n, d), float32.
     sentence_ids, sentences
         The n rows' ids in the parallel corpus, and their text in this language. The file keeps
         hashes of both, by which files of other rows are refused, and which rows have equal text.
     origin
-        More text metadata: model, pooling, number of truncated sentences.
+        More text metadata: model, number of truncated sentences.
     """
-    if states.ndim != 3 or not states.shape[1] == len(sentences) == len(sentence_ids):
-        raise ValueError(f"states {states.shape} do not fit {len(sentences)} sentences")
+    for how, one in states.items():
+        if one.ndim != 3 or not one.shape[1] == len(sentences) == len(sentence_ids):
+            raise ValueError(f"states {how} {one.shape} do not fit {len(sentences)} sentences")
     write_arrays(
         path,
-        {"states": states, "groups": np.unique(list(sentences), return_inverse=True)[1]},
+        {**states, "groups": np.unique(list(sentences), return_inverse=True)[1]},
         dict(origin)
         | {"language": Path(path).stem}
         | {"rows": f"{stable_hash(*sentence_ids):016x}", "text": f"{stable_hash(*sentences):016x}"},
@@ -49,10 +50,12 @@ def write_states(
 
 
 class StatesFile:
-    """The states of one language, read one layer at a time.
+    """The states of one language by one pooling, read one layer at a time.
 
     Attributes
     ----------
+    path, pooling
+        Which file, and which of its poolings.
     shape
         Layers + 1, sentences, dimensions.
     groups
@@ -61,12 +64,18 @@ class StatesFile:
         What `write_states` was given, with the hashes ``rows`` and ``text``.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, pooling: str) -> None:
+        self.path, self.pooling = Path(path), pooling
         try:
             with safe_open(self.path, framework="numpy") as file:
                 self.metadata = file.metadata() or {}
-                self.shape = tuple(file.get_slice("states").get_shape())
+                poolings = sorted(set(file.keys()) - {"groups"})
+                if pooling not in poolings:
+                    raise BabelscopeError(
+                        f"{path} has no states pooled by {pooling}, only by {', '.join(poolings)}.",
+                        "Delete it and run the same command again.",
+                    )
+                self.shape = tuple(file.get_slice(pooling).get_shape())
                 self.groups = file.get_tensor("groups")
         except SafetensorError as error:
             raise BabelscopeError(
@@ -77,7 +86,7 @@ class StatesFile:
     def __getitem__(self, layer: int) -> np.ndarray:
         """Return one layer's states, shape (n, d)."""
         with safe_open(self.path, framework="numpy") as file:
-            return file.get_slice("states")[layer]
+            return file.get_slice(self.pooling)[layer]
 
 
 def open_comparison(
@@ -85,6 +94,7 @@ def open_comparison(
     folders: Sequence[str | Path],
     languages: Sequence[str],
     pivot: str,
+    pooling: str,
 ) -> tuple[list[Pair], dict[Side, StatesFile]]:
     """Open the states files that a comparison needs.
 
@@ -99,6 +109,8 @@ def open_comparison(
         left out of the comparison.
     pivot
         The language the others are compared with.
+    pooling
+        Which states of each file.
 
     Returns
     -------
@@ -128,7 +140,7 @@ def open_comparison(
                 raise BabelscopeError(
                     f"{path} is missing.", "Delete its folder and run the same command again."
                 )
-            states.setdefault(side, StatesFile(path))
+            states.setdefault(side, StatesFile(path, pooling))
     _check_rows(states)
     return pairs, states
 
