@@ -69,7 +69,9 @@ def test_other_settings_start_afresh(tmp_path, caplog):
     checkpoints.prepare(tmp_path, {"seed": 1, "settings": {"lr": 0.1}})
     assert checkpoints.newest(tmp_path) is not None
     assert not list(tmp_path.glob(".checkpoint*"))
-    checkpoints.prepare(tmp_path, {"seed": 1, "settings": {"lr": 0.2}})
+    (tmp_path / "round-1").mkdir()
+    with checkpoints.locked(tmp_path):
+        checkpoints.prepare(tmp_path, {"seed": 1, "settings": {"lr": 0.2}})
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["fingerprint.json", "lock"]
     assert checkpoints.newest(tmp_path) is None
-    assert not list(tmp_path.glob("best-*"))
     assert "settings changed" in caplog.text

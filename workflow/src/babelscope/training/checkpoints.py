@@ -7,10 +7,13 @@ import fcntl
 import json
 import logging
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_json, write_json
@@ -22,6 +25,7 @@ WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
 FINGERPRINT = "fingerprint.json"
+LOCK = "lock"
 
 
 @contextmanager
@@ -38,7 +42,7 @@ def locked(folder: str | Path) -> Iterator[int]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -50,7 +54,7 @@ def locked(folder: str | Path) -> Iterator[int]:
 
 
 def prepare(folder: str | Path, fingerprint: Mapping[str, Any]) -> None:
-    """Clear a folder of what killed runs left and of checkpoints that other settings made.
+    """Clear a folder of what killed runs left and of all that was made with other settings.
 
     Parameters
     ----------
@@ -66,14 +70,21 @@ def prepare(folder: str | Path, fingerprint: Mapping[str, Any]) -> None:
     for scratch in folder.glob(".*"):
         shutil.rmtree(scratch)
     if found != wanted:
-        for checkpoint in _all(folder):
-            shutil.rmtree(checkpoint)
-        for weights in folder.glob("best-*.safetensors"):
-            weights.unlink()
+        for item in folder.iterdir():
+            if item.is_dir():
+                shutil.rmtree(item)
+            elif item.name != LOCK:
+                item.unlink()
     if found is not None and found != wanted:
         changed = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
         logger.warning("starting afresh: %s changed since the checkpoint", ", ".join(changed))
     write_json(path, wanted)
+
+
+def checksum(path: str | Path) -> list[int]:
+    """Return size and CRC-32 of a file, for a fingerprint."""
+    content = np.memmap(path, np.uint8, "r")
+    return [content.size, zlib.crc32(content)]
 
 
 def newest(folder: str | Path) -> Path | None:
