@@ -9,10 +9,12 @@ themselves.
 
 
 rule build_demo:
-    """Dumps in the official layout and parallel sentences, written by the project itself."""
+    """Dumps in the official layout, parallel sentences and tasks, written by the project itself."""
     output:
         dumps=directory("<resources>/demo/dumps"),
         parallel="<resources>/demo/parallel.tsv",
+        ner=directory("<resources>/demo/ner"),
+        nli=directory("<resources>/demo/nli"),
     log:
         "<logs>/build_demo.log",
     benchmark:
@@ -24,7 +26,7 @@ rule build_demo:
         mem_mb=2000,
         runtime=30,
     params:
-        version=1,
+        version=2,
         settings=section("demo"),
         languages={lang: languages[lang].wiki for lang in LANGS},
         date=settings.dumps.date["default"],

@@ -1,4 +1,4 @@
-"""Adapter for the rule build_demo: dumps and parallel sentences of the demo."""
+"""Adapter for the rule build_demo: dumps, parallel sentences and tasks of the demo."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +11,8 @@ with (
     job(snakemake),
     atomic(snakemake.output.dumps) as dumps,
     atomic(snakemake.output.parallel) as parallel,
+    atomic(snakemake.output.ner) as ner,
+    atomic(snakemake.output.nli) as nli,
     TemporaryDirectory(dir=dumps.parent) as scratch,
 ):
     build_demo(
@@ -21,3 +23,5 @@ with (
     )
     Path(scratch, "dumps").replace(dumps)
     Path(scratch, "parallel.tsv").replace(parallel)
+    Path(scratch, "ner").replace(ner)
+    Path(scratch, "nli").replace(nli)

@@ -15,7 +15,7 @@ from babelscope.demo.knowledge import LANGUAGES, load
 from babelscope.demo.plan import hold_out, plan_articles
 from babelscope.errors import BabelscopeError
 
-SIZES = {"date": "20260101", "articles": 130, "sentences": 60, "seed": 1}
+SIZES = {"date": "20260101", "articles": 130, "sentences": 60, "ner": 16, "nli": 16, "seed": 1}
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The demo's data: dumps in the official format, and parallel sentences."""
+"""The demo's data: dumps in the official format, parallel sentences and the data of tasks."""
 
 import random
 from pathlib import Path
@@ -8,6 +8,7 @@ from babelscope.demo.dump import Page, write_dump
 from babelscope.demo.grammar import Grammar, load_grammar
 from babelscope.demo.knowledge import LANGUAGES, Fact, load
 from babelscope.demo.plan import Plan, hold_out, plan_articles
+from babelscope.demo.tasks import write_tasks
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic
 from babelscope.seeds import derive_seed
@@ -22,11 +23,14 @@ def build_demo(
     date: str,
     articles: int,
     sentences: int,
+    ner: int,
+    nli: int,
     seed: int,
 ) -> None:
-    """Write ``dumps/{wiki}/{date}/`` for each language, and ``parallel.tsv``.
+    """Write ``dumps/{wiki}/{date}/`` for each language, ``parallel.tsv``, ``ner/`` and ``nli/``.
 
     Articles and parallel sentences share no fact: what a row of the table says, no article says.
+    Nor do tasks and parallel sentences; see `tasks` for what else is kept apart.
 
     Parameters
     ----------
@@ -40,6 +44,9 @@ def build_demo(
         Articles per language; the same subjects in each.
     sentences
         Rows of the parallel table.
+    ner, nli
+        Training sentences and sentence pairs per language; development and test sets have an
+        eighth and a quarter as many.
     seed
         Everything follows from it; equal arguments give equal bytes.
 
@@ -57,7 +64,8 @@ def build_demo(
             )
     knowledge = load()
     held_out = hold_out(knowledge, sentences, seed)
-    plans = plan_articles(knowledge, {fact.id for fact in held_out}, articles, seed)
+    secret = {fact.id for fact in held_out}
+    plans = plan_articles(knowledge, secret, articles, seed)
     for code, wiki in languages.items():
         grammar = load_grammar(code)
         chrome = grammar.rules["chrome"]
@@ -72,6 +80,7 @@ def build_demo(
             namespaces=namespaces,
         )
     _write_parallel(folder / "parallel.tsv", list(languages), held_out, seed)
+    write_tasks(folder, knowledge, list(languages), secret, ner=ner, nli=nli, seed=seed)
 
 
 def parallel_sentences(facts: list[Fact], languages: list[str], seed: int) -> list[list[str]]:

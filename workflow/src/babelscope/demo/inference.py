@@ -1,0 +1,278 @@
+"""Pairs of a premise and a hypothesis that it entails, contradicts or leaves open.
+
+Each pair is built around one *slot*: a functional relation of a subject, such as the length of the
+Rhine, which can have only one value. The hypothesis states the slot's true value or a wrong one;
+the premise states the slot's fact in other words (entailment, contradiction) or only other facts
+about the subject (neutral, be the hypothesis true or not). The knowledge base decides what is
+wrong, and the premise alone what follows: that Paris is in Europe does not follow from its river.
+
+The hypothesis says nothing about the label: every slot gets each label as often, up to one, and
+within a relation the wrong values are the true ones in another order.
+"""
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from babelscope.demo.entities import join, state
+from babelscope.demo.grammar import Grammar
+from babelscope.demo.knowledge import LANGUAGES, Fact, Knowledge
+from babelscope.seeds import derive_seed, stable_hash
+
+LABELS = ("entailment", "neutral", "contradiction")
+JOINED = 0.4  # share of premises that state two facts, where the subject has enough
+OBJECTS_AT_MOST = 2  # of a fact in a premise, so that it stays short
+USES = 9  # of a slot within a split, three with each label
+
+NAMED = frozenset(
+    ("capital", "continent", "city_in", "mouth", "range", "family", "category", "state", "class")
+) | {"planet_type", "orbits", "born_in", "author", "inventor", "belongs"}
+QUANTITIES = frozenset(("area", "length", "height", "diameter", "period", "surface", "depth"))
+YEARS = frozenset(("ascent", "discovered", "born", "died", "dates", "invented"))
+EXACT = frozenset(("atomic", "symbol", "order"))
+FUNCTIONAL = NAMED | QUANTITIES | YEARS | EXACT
+"""Relations in which a second value contradicts the first."""
+
+APART = 1.2  # least ratio of two quantities, which sources give differently
+YEARS_APART = 10
+TIED = tuple(
+    frozenset(pair)
+    for pair in (
+        ("born", "died"),
+        ("category", "state"),
+        ("atomic", "symbol"),
+        ("order", "period"),
+        ("continent", "border"),
+    )
+)
+"""Relations of which one says something about the other; neither leaves the other open."""
+
+WITHIN = {
+    "North Sea": "Atlantic Ocean",
+    "Irish Sea": "Atlantic Ocean",
+    "Baltic Sea": "Atlantic Ocean",
+    "English Channel": "Atlantic Ocean",
+    "Mediterranean Sea": "Atlantic Ocean",
+    "Gulf of Guinea": "Atlantic Ocean",
+    "Gulf of Mexico": "Atlantic Ocean",
+    "Adriatic Sea": "Mediterranean Sea",
+    "Black Sea": "Mediterranean Sea",
+    "Sea of Azov": "Black Sea",
+    "Bay of Bengal": "Indian Ocean",
+    "Arabian Sea": "Indian Ocean",
+    "Andaman Sea": "Bay of Bengal",
+    "East China Sea": "Pacific Ocean",
+    "South China Sea": "Pacific Ocean",
+    "Bohai Sea": "Pacific Ocean",
+    "Gulf of California": "Pacific Ocean",
+    "Bering Sea": "Pacific Ocean",
+    "Tasman Sea": "Pacific Ocean",
+    "Laptev Sea": "Arctic Ocean",
+    "Kara Sea": "Arctic Ocean",
+    "Beaufort Sea": "Arctic Ocean",
+    "noble gas": "nonmetal",
+    "halogen": "nonmetal",
+    "metalloid": "nonmetal",
+    "lanthanide": "transition metal",
+    "actinide": "transition metal",
+    "ice giant": "gas giant",
+    "Karakoram": "Himalayas",
+}
+"""What may be counted as part of what; neither is a wrong answer for the other."""
+
+ALSO_TRUE = {
+    "Armenia": ("Europe",),
+    "Chile": ("Oceania",),
+    "Colombia": ("North America",),
+    "Denmark": ("North America",),
+    "Egypt": ("Asia",),
+    "France": ("Africa", "North America", "South America", "Oceania"),
+    "Georgia": ("Europe",),
+    "Greece": ("Asia",),
+    "Indonesia": ("Oceania",),
+    "Italy": ("Africa",),
+    "Japan": ("Oceania",),
+    "Kazakhstan": ("Europe",),
+    "Netherlands": ("North America", "South America"),
+    "Panama": ("South America",),
+    "Portugal": ("Africa",),
+    "Russia": ("Asia",),
+    "Spain": ("Africa",),
+    "Turkey": ("Europe",),
+    "United Kingdom": ("Africa", "Asia", "North America", "South America", "Oceania"),
+    "United States": ("Oceania",),
+    "Venezuela": ("North America",),
+    "Yemen": ("Africa",),
+    "Eugene Onegin": ("Pyotr Tchaikovsky",),
+    "Hamlet": ("Pyotr Tchaikovsky",),
+    "Macbeth": ("Giuseppe Verdi",),
+    "Romeo and Juliet": ("Pyotr Tchaikovsky",),
+}
+"""Further continents of countries, with their distant parts, and works that share a title."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A row before it is said in any language.
+
+    Attributes
+    ----------
+    premise
+        One or two facts about the same subject, all true.
+    hypothesis
+        A value of a slot; its id is that of the slot's fact even if the value is wrong.
+    label
+        One of `LABELS`.
+    """
+
+    premise: tuple[Fact, ...]
+    hypothesis: Fact
+    label: str
+
+
+def plan_pairs(
+    knowledge: Knowledge, facts: list[Fact], count: int, split: str, seed: int
+) -> tuple[list[Pair], int]:
+    """Return pairs, each label as often as the others up to one, and how many there could be.
+
+    Parameters
+    ----------
+    knowledge
+        Says what is wrong.
+    facts
+        Those of the split; only they are stated.
+    count
+        Pairs wanted; fewer come back if the facts do not suffice.
+    split
+        Name of the split; the draws follow from it and the seed.
+    seed
+        Seed of the demo.
+    """
+    about: dict[str, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        if len(fact.objects) <= OBJECTS_AT_MOST:
+            about[fact.subject].append(fact)
+    groups: dict[tuple[str, str], list[Fact]] = defaultdict(list)
+    for fact in sorted(facts, key=lambda fact: stable_hash(seed, "nli", split, fact.id)):
+        if fact.relation in FUNCTIONAL and _companions(fact, about):
+            groups[fact.relation, knowledge.entities[fact.subject].kind].append(fact)
+    wrong = {
+        fact.id: (fact, value)
+        for group in groups.values()
+        for fact, value in _wrong_values(knowledge, group)
+    }
+    order = sorted(wrong, key=lambda slot: stable_hash(seed, "nli slot", split, slot))
+    order = order[: len(order) // len(LABELS) * len(LABELS)]
+    generator = random.Random(derive_seed(seed, "nli", split))
+    pairs = []
+    for row in range(min(count, USES * len(order))):
+        turn, place = divmod(row, len(order))
+        fact, other = wrong[order[place]]
+        label = LABELS[(place + turn) % len(LABELS)]
+        companions = _companions(fact, about)
+        generator.shuffle(companions)
+        joined = len(companions) > 1 and generator.random() < JOINED
+        coin = generator.random() < 0.5
+        if label == "neutral":
+            premise = companions[: 1 + joined]
+        else:
+            premise = [fact, *companions[:joined]]
+            generator.shuffle(premise)
+        true = label == "entailment" or (label == "neutral" and coin)
+        pairs.append(Pair(tuple(premise), fact if true else other, label))
+    generator.shuffle(pairs)
+    return pairs, USES * len(order)
+
+
+def _companions(fact: Fact, about: dict[str, list[Fact]]) -> list[Fact]:
+    """Return facts about the same subject that say nothing about this one, a relation once."""
+    found: dict[str, Fact] = {}
+    for other in about[fact.subject]:
+        pair = frozenset((fact.relation, other.relation))
+        if len(pair) == 2 and pair not in TIED:
+            found.setdefault(other.relation, other)
+    return list(found.values())
+
+
+def _wrong_values(knowledge: Knowledge, group: list[Fact]) -> list[tuple[Fact, Fact]]:
+    """Give each fact another one's value that is wrong for it, no value to two facts.
+
+    Facts that find none are left out. (A maximum bipartite matching by augmenting paths.)
+    """
+    taker: dict[int, int] = {}
+
+    def give(place: int, tried: set[int]) -> bool:
+        for giver, other in enumerate(group):
+            if giver not in tried and contradicts(knowledge, group[place], other):
+                tried.add(giver)
+                if giver not in taker or give(taker[giver], tried):
+                    taker[giver] = place
+                    return True
+        return False
+
+    for place in range(len(group)):
+        give(place, set())
+    return [
+        (group[place], with_value(group[place], group[giver])) for giver, place in taker.items()
+    ]
+
+
+def with_value(fact: Fact, other: Fact) -> Fact:
+    """Return a fact with the value of another one of its relation."""
+    return replace(fact, objects=other.objects, number=other.number, text=other.text)
+
+
+def contradicts(knowledge: Knowledge, fact: Fact, other: Fact) -> bool:
+    """Whether the value of another fact of the same functional relation is wrong for this one.
+
+    Quantities must differ by a factor of at least `APART` and years by `YEARS_APART`; names must
+    differ in every language, and neither thing may be part of the other.
+    """
+    if fact.number is not None and other.number is not None:
+        if fact.relation in QUANTITIES:
+            smaller, larger = sorted((fact.number, other.number))
+            return larger >= smaller * APART
+        return abs(fact.number - other.number) >= (YEARS_APART if fact.relation in YEARS else 1)
+    if fact.text or other.text:
+        return fact.text != other.text
+    (mine,), (theirs,) = fact.objects, other.objects
+    names, others = knowledge.entities[mine].names, knowledge.entities[theirs].names
+    if any(names[language] == others[language] for language in LANGUAGES):
+        return False
+    a, b = mine.partition(":")[2], theirs.partition(":")[2]
+    if b in ALSO_TRUE.get(fact.subject.partition(":")[2], ()):
+        return False
+    return a not in _wholes(b) and b not in _wholes(a)
+
+
+def _wholes(part: str) -> list[str]:
+    """Return everything that something may be counted as part of."""
+    wholes = []
+    while part in WITHIN:
+        part = WITHIN[part]
+        wholes.append(part)
+    return wholes
+
+
+def verbalize_pair(
+    pair: Pair, grammar: Grammar, split: str, row: int, seed: int
+) -> tuple[str, str]:
+    """Say premise and hypothesis in a language, a fact that both are about in different patterns.
+
+    Parameters
+    ----------
+    pair
+        What to say.
+    grammar
+        Of the language.
+    split, row, seed
+        The patterns follow from them and the language.
+    """
+    generator = random.Random(derive_seed(seed, "nli", split, grammar.language, row))
+    pattern = generator.choice(grammar.patterns(pair.hypothesis.relation))
+    hypothesis = grammar.fill(pattern, pair.hypothesis)
+    premise = [
+        state(fact, grammar, generator, first=not i, without=pattern)
+        for i, fact in enumerate(pair.premise)
+    ]
+    return join(premise).text, hypothesis.text
