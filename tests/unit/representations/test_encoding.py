@@ -9,6 +9,8 @@ from transformers import PreTrainedTokenizerFast
 from babelscope.errors import BabelscopeError
 from babelscope.models.gates import head_gates
 from babelscope.representations.encoding import encode_corpus, pool
+from babelscope.subnetworks.masks import WeightMask
+from babelscope.subnetworks.matrices import apply_mask, weight_matrices
 
 SETTINGS = {"poolings": ["mean"], "batch_tokens": 64, "max_tokens": 20, "device": "cpu"}
 
@@ -140,6 +142,28 @@ def test_gates_reach_the_states(xlmr, tokenizer, sentences):
         gated = encode_corpus(xlmr, tokenizer, sentences, **SETTINGS).states["mean"]
     np.testing.assert_array_equal(gated[:2], full[:2])  # embeddings and the first block
     assert np.abs(gated[2] - full[2]).max() > 1e-3
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "mt5"])
+def test_states_of_a_ticket_are_those_of_weights_multiplied_by_its_mask(
+    make_model, tokenizer, sentences, family
+):
+    generator = np.random.default_rng(0)
+    model, by_hand = make_model(family), make_model(family)
+    full = encode_corpus(model, tokenizer, sentences, **SETTINGS).states["mean"]
+    places = {name: place for name, (place, _) in weight_matrices(model).items()}
+    weights = dict(by_hand.base_model.named_parameters())
+    bits = {name: generator.random(weights[name].shape) < 0.5 for name in places}
+    for name, kept in bits.items():
+        weights[name].data *= torch.from_numpy(kept)
+    apply_mask(WeightMask(bits, places), model)
+    found, expected = (
+        encode_corpus(one, tokenizer, sentences, **SETTINGS).states["mean"]
+        for one in (model, by_hand)
+    )
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found[0], full[0])  # embeddings are never pruned
+    assert np.abs(found[1:] - full[1:]).max(axis=(1, 2)).min() > 0.01
 
 
 def test_long_sentences_are_cut_and_counted(xlmr, tokenizer):
