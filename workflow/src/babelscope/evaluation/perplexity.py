@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from babelscope.errors import BabelscopeError
+from babelscope.evaluation.resampling import bootstrap_weights
 from babelscope.models.gates import head_gates
 from babelscope.models.masked_head import Losses, example_losses
 from babelscope.models.modes import arithmetic, evaluating
@@ -59,12 +60,6 @@ def perplexity(
     if not sums:
         raise ValueError("no batches")
     return Losses(torch.cat(sums).cpu().numpy(), torch.cat(counts).numpy())
-
-
-def bootstrap_weights(examples: int, resamples: int, seed: int) -> np.ndarray:
-    """Return how often each example is drawn in each resample, shape (resamples, examples)."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(examples, np.full(examples, 1 / examples), size=resamples)
 
 
 def log_perplexities(losses: Losses, weights: np.ndarray) -> np.ndarray:

@@ -52,7 +52,10 @@ class Task(Protocol):
         ...
 
     def read(self, path: str | Path, *, examples: int | None, seed: int) -> Sequence[Any]:
-        """Return the examples of a file, tokenized; at most so many, chosen by `seed`."""
+        """Return the examples of a file, tokenized; at most so many, chosen by `seed`.
+
+        The `len` of an example is its number of tokens.
+        """
         ...
 
     def batch(

@@ -84,7 +84,7 @@ def prepare(folder: str | Path, fingerprint: Mapping[str, Any]) -> None:
 def checksum(path: str | Path) -> list[int]:
     """Return size and CRC-32 of a file, for a fingerprint."""
     content = np.memmap(path, np.uint8, "r")
-    return [content.size, zlib.crc32(content)]
+    return [content.size, zlib.crc32(content.data)]
 
 
 def newest(folder: str | Path) -> Path | None:

@@ -329,7 +329,8 @@ class MlmTrainer(Trainer):
         }
         with checkpoints.writing(self.folder, step, self.best_step) as path:
             save_file(weights_of(self.network), path / checkpoints.WEIGHTS)
-            save_file(optimizer_state(self.network, self.optimizer), path / checkpoints.OPTIMIZER)
+            optimizer: Any = self.optimizer
+            save_file(optimizer_state(self.network, optimizer), path / checkpoints.OPTIMIZER)
             write_json(path / checkpoints.PROGRESS, progress)
             self.state.save_to_json(str(path / "trainer_state.json"))
 

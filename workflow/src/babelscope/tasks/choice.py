@@ -1,0 +1,54 @@
+"""Which task it is, for which family of networks."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from babelscope.errors import BabelscopeError
+from babelscope.io import read_json
+from babelscope.tasks.base import Task
+
+
+def make_task(
+    name: str,
+    settings: Mapping[str, Any],
+    folder: str | Path,
+    *,
+    train: Sequence[str | Path] = (),
+) -> Task:
+    """Return a task for the networks of a model.
+
+    Parameters
+    ----------
+    name
+        ``mlm``, ``ner`` or ``nli``.
+    settings
+        The section ``tasks.{name}`` of the configuration, as plain values; `form` and `max_tokens`
+        are read.
+    folder
+        Of the model, with its ``config.json`` and tokenizer.
+    train
+        For ``ner``, the training files of all languages: the tags in them are the scheme, so that
+        a network of one language can be scored on another.
+
+    Raises
+    ------
+    BabelscopeError
+        If the model's family cannot do the task in that form.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise BabelscopeError(f"{folder} has no config.json.", "Name a folder that holds a model.")
+    family = read_json(path)["model_type"]
+    text_to_text = family in ("t5", "mt5")
+    if settings["form"] != "label" and (name != "nli" or not text_to_text):
+        raise BabelscopeError(
+            f"config: tasks.{name}.form: {settings['form']} is for nli with t5 and mt5 models, not"
+            f" for {name} with {family}.",
+            "Set it to label.",
+        )
+    if name == "mlm":
+        from babelscope.tasks.mlm import MaskedLanguageModelling
+
+        return MaskedLanguageModelling(folder)
+    raise ValueError(f"task is {name!r}; known: mlm, ner, nli")

@@ -1,0 +1,63 @@
+"""What the tasks share: choosing examples of a file, and padding them into a batch."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from babelscope.errors import BabelscopeError
+from babelscope.seeds import derive_seed
+
+logger = logging.getLogger(__name__)
+
+
+def choose_rows(available: int, wanted: int | None, seed: int, path: str | Path) -> np.ndarray:
+    """Return indices of a file's examples, ascending: all, or so many drawn at random.
+
+    Parameters
+    ----------
+    available, wanted
+        How many there are and are asked for; None takes all. Fewer are taken, and reported, if
+        there are not enough.
+    seed
+        Of the choice; files of equal size have the same rows chosen, so that parallel data stay
+        parallel.
+    path
+        The file, for messages.
+
+    Raises
+    ------
+    BabelscopeError
+        If the file has none.
+    """
+    if not available:
+        raise BabelscopeError(
+            f"{path} has no examples.",
+            "Give the language data for this split, or take it out of tickets.languages.",
+        )
+    if wanted is None or wanted >= available:
+        if wanted is not None and wanted > available:
+            logger.warning("%s: %d examples of the %d asked for", path, available, wanted)
+        return np.arange(available)
+    rng = np.random.default_rng(derive_seed(seed, "examples"))
+    return np.sort(rng.choice(available, wanted, replace=False))
+
+
+def report_cut(cut: int, examples: int, max_tokens: int, path: str | Path) -> None:
+    """Say how many examples of a file were longer than the window."""
+    if cut:
+        logger.warning(
+            "%s: %d of %d examples are longer than %d tokens and were cut",
+            path,
+            cut,
+            examples,
+            max_tokens,
+        )
+
+
+def pad(rows: Iterable[Sequence[int] | np.ndarray], value: int) -> torch.Tensor:
+    """Return sequences as one int64 tensor, shape (rows, longest), filled up on the right."""
+    tensors = [torch.as_tensor(row, dtype=torch.int64) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)

@@ -1,0 +1,445 @@
+"""Training a network on one task and counting how it does, on one device, in a loop of our own.
+
+`transformers.Trainer` would cost five seconds of import in each of the many short jobs that find
+and transfer tickets, and has no place for masks between the gradient and its clipping.
+"""
+
+import json
+import logging
+import math
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from babelscope.config import TaskTraining
+from babelscope.errors import BabelscopeError
+from babelscope.io import read_json, write_json
+from babelscope.models.modes import arithmetic, evaluating
+from babelscope.seeds import derive_seed
+from babelscope.tasks.base import Batch, Task
+from babelscope.training import checkpoints
+from babelscope.training.schedules import learning_rate_factor, steps_of
+from babelscope.training.signals import SIGNALS, heeding_signals
+from babelscope.training.state import (
+    load_optimizer_state,
+    load_weights,
+    optimizer_state,
+    weights_of,
+)
+
+logger = logging.getLogger(__name__)
+
+HARMLESS = {"logging_steps", "save_steps", "lr"}  # the rate is given apart
+
+
+def fit(
+    model: Any,
+    task: Task,
+    examples: Sequence[Any],
+    settings: TaskTraining,
+    *,
+    rate: float,
+    seed: int,
+    device: str,
+    precision: str,
+    masks: Mapping[str, torch.Tensor] | None = None,
+    folder: Path | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train a network on one task, in place; it is in eval mode afterwards.
+
+    Parameters
+    ----------
+    model
+        As the task's `load_model` returns it.
+    task, examples
+        What to learn, and the examples as the task's `read` returns them.
+    settings
+        How; its `lr` is not read.
+    rate
+        Peak learning rate.
+    seed
+        Of the examples' order, of what is random in them, and of dropout.
+    device
+        ``cpu`` or ``cuda``; the model is moved there.
+    precision
+        ``float32``, ``bf16`` or ``fp16`` (autocast; weights stay float32).
+    masks
+        For names of parameters, which weights there are, True for those that are kept. The others
+        are set to zero and stay exactly zero: their gradients are zero before clipping, so they
+        have neither moments nor a part in the gradient's norm, and the decay of zero is zero.
+    folder
+        Where checkpoints of this one training are kept, in a folder ``training`` that is removed
+        at the end. The caller holds the folder. Training resumes from the newest checkpoint with
+        the same settings, initial weights and masks; that the examples are the same is for the
+        caller to see to.
+    on_step
+        Called after each optimizer step with the number of steps done, and before a checkpoint
+        of that step is written. Steps before a resume are not called again.
+
+    Returns
+    -------
+    list of dict
+        The history, a row every `logging_steps` steps and at the end: step, epoch, loss (in nats
+        per term, the mean of the steps since the last row), gradient_norm (of the step, before
+        clipping), learning_rate, seconds.
+
+    Raises
+    ------
+    BabelscopeError
+        If there is no example, if a loss or gradient is not finite, or if SIGTERM or SIGUSR1
+        arrived; in the last case a checkpoint is written.
+
+    Notes
+    -----
+    Position k of the stream of examples is ``order(k // n)[k % n]`` of the n examples, so all are
+    used equally often and every step has the same number of them. The gradient is that of the
+    mean over all loss terms of a step, however the step is split. As in Devlin et al. (2019),
+    vectors (biases, norms) do not decay.
+    """
+    if not len(examples):
+        raise BabelscopeError(
+            f"There are no training examples for {task.name}.",
+            "Give the language training data, or take it out of tickets.languages.",
+        )
+    training = _Training(model, task, examples, settings, rate, seed, device, precision, masks)
+    store = None if folder is None else Path(folder) / "training"
+    training.begin(store)
+    gpus = [torch.cuda.current_device()] if device == "cuda" else []
+    with heeding_signals(), torch.random.fork_rng(gpus):
+        training.run(on_step, store)
+    training.check_pruned()
+    if store is not None:
+        shutil.rmtree(store)
+    return training.rows
+
+
+class _Training:
+    """One training: its state, and what moves it on."""
+
+    def __init__(
+        self,
+        model: Any,
+        task: Task,
+        examples: Sequence[Any],
+        settings: TaskTraining,
+        rate: float,
+        seed: int,
+        device: str,
+        precision: str,
+        masks: Mapping[str, torch.Tensor] | None,
+    ) -> None:
+        self.model = model.to(device)
+        self.task = task
+        self.examples = examples
+        self.settings = settings
+        self.rate = rate
+        self.seed = seed
+        self.device = device
+        self.precision = precision
+        self.steps = steps_of(settings, len(examples))
+        self.per_step = settings.batch_size * settings.accumulation
+        parameters = dict(model.named_parameters())
+        unknown = sorted(set(masks or {}) - set(parameters))
+        if unknown:
+            raise ValueError(f"masks for parameters the model does not have: {unknown[:3]}")
+        # held as the weights that are pruned, and named by their parameters
+        self.pruned: dict[str, tuple[nn.Parameter, torch.Tensor]] = {
+            name: (parameters[name], ~mask.to(device)) for name, mask in (masks or {}).items()
+        }
+        groups = [
+            {
+                "params": [value for value in parameters.values() if value.ndim > 1],
+                "weight_decay": settings.weight_decay,
+            },
+            {
+                "params": [value for value in parameters.values() if value.ndim <= 1],
+                "weight_decay": 0.0,
+            },
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
+        self.scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
+        self.step = 0
+        self.pending: list[torch.Tensor] = []  # (loss, norm) of steps not yet looked at
+        self.losses: list[float] = []  # of the steps since the last row
+        self.norm = 0.0
+        self.rows: list[dict[str, Any]] = []
+        self.seconds = 0.0  # of earlier processes
+        self.started = time.monotonic()
+
+    # The loop
+
+    def begin(self, store: Path | None) -> None:
+        """Set pruned weights to zero, and go on from a checkpoint if there is one."""
+        if store is not None:
+            store.mkdir(parents=True, exist_ok=True)
+            checkpoints.prepare(store, self._fingerprint())
+        with torch.no_grad():
+            for weight, pruned in self.pruned.values():
+                weight.masked_fill_(pruned, 0)
+        last = checkpoints.newest(store) if store is not None else None
+        if last is not None:
+            self._resume(last)
+
+    def run(self, on_step: Callable[[int], None] | None, store: Path | None) -> None:
+        """Do the steps that are left."""
+        self.model.train()
+        if self.settings.gradient_checkpointing:
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
+        try:
+            places = self._places()
+            while self.step < self.steps:
+                loss, norm = self._take_step(list(islice(places, self.per_step)))
+                self.pending.append(torch.stack([loss, norm]))
+                self.step += 1
+                self._after_step(on_step, store)
+        finally:
+            self.model.eval()
+            if self.settings.gradient_checkpointing:
+                self.model.activation_checkpointing_disable()
+        self.optimizer.zero_grad()
+
+    def _places(self) -> Iterator[tuple[int, int]]:
+        """Yield (epoch, example) from where the training is, without end."""
+        count = len(self.examples)
+        epoch, offset = divmod(self.step * self.per_step, count)
+        while True:
+            rng = np.random.default_rng(derive_seed(self.seed, "order", epoch))
+            for example in rng.permutation(count)[offset:]:
+                yield epoch, int(example)
+            epoch, offset = epoch + 1, 0
+
+    def _take_step(self, places: list[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Make one optimizer step and return its loss and gradient norm, on the device."""
+        torch.manual_seed(derive_seed(self.seed, "dropout", self.step))
+        factor = learning_rate_factor(
+            self.settings.schedule, self.step / self.steps, self.settings.warmup
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * factor
+        self.optimizer.zero_grad()
+        total = torch.zeros((), device=self.device)
+        terms = torch.zeros((), device=self.device)
+        parts = self._parts(places)
+        for epoch, rows in parts:
+            batch = self.task.batch(self.examples, rows, seed=self.seed, epoch=epoch)
+            with arithmetic(self.model, self.precision):
+                loss, count = self.task.losses(self.model, pinned(batch, self.device))
+            # the number of terms of the whole step is not known yet, that of its examples is
+            divisor = count.clamp(min=1) if len(parts) == 1 else len(places)
+            self.scaler.scale(loss / divisor).backward()
+            total += loss.detach()
+            terms += count
+        terms.clamp_(min=1)
+        gradients = [value.grad for value in self.model.parameters() if value.grad is not None]
+        self.scaler.unscale_(self.optimizer)
+        if len(parts) > 1:
+            torch._foreach_mul_(gradients, len(places) / terms)  # pyright: ignore
+        for weight, pruned in self.pruned.values():
+            if weight.grad is not None:
+                weight.grad.masked_fill_(pruned, 0)
+        norm = nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.settings.max_grad_norm, foreach=True
+        )
+        if self.device == "cpu":  # on a GPU the host would have to wait
+            self._check(self.step + 1, float(total), float(norm))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return total / terms, norm
+
+    def _parts(self, places: list[tuple[int, int]]) -> list[tuple[int, list[int]]]:
+        """Return the forward passes of a step: at most a batch of one epoch each."""
+        size = self.settings.batch_size
+        parts = []
+        for epoch, group in groupby(places, key=lambda place: place[0]):
+            rows = [row for _, row in group]
+            parts += [(epoch, rows[at : at + size]) for at in range(0, len(rows), size)]
+        return parts
+
+    def _after_step(self, on_step: Callable[[int], None] | None, store: Path | None) -> None:
+        if on_step is not None:
+            on_step(self.step)
+        last = self.step == self.steps
+        if self.step % self.settings.logging_steps == 0 or last:
+            self._log()
+        if last:
+            return  # a signal comes too late
+        if store is not None and (self.step % self.settings.save_steps == 0 or SIGNALS.received):
+            self._look()
+            self._save(store)
+        if SIGNALS.received:
+            saved = "nothing is saved" if store is None else f"its state is saved in {store}"
+            raise BabelscopeError(
+                f"Training was stopped by {SIGNALS.received} after step {self.step}; {saved}.",
+                "Run the same command again.",
+            )
+
+    # What a step gave
+
+    def _check(self, step: int, loss: float, norm: float) -> None:
+        bad_norm = self.precision != "fp16" and not math.isfinite(norm)  # fp16 skips such steps
+        if not math.isfinite(loss) or bad_norm:
+            what = "loss" if not math.isfinite(loss) else "gradient's norm"
+            raise BabelscopeError(
+                f"The training {what} for {self.task.name} is not finite at step {step}.",
+                "Lower the learning rate or max_grad_norm, lengthen the warmup, or use another"
+                " precision.",
+            )
+
+    def _look(self) -> None:
+        """Fetch the losses that wait on the device, and refuse those that are not finite."""
+        if not self.pending:
+            return
+        first = self.step - len(self.pending) + 1
+        for step, (loss, norm) in enumerate(torch.stack(self.pending).tolist(), start=first):
+            self._check(step, loss, norm)
+            self.losses.append(loss)
+            self.norm = norm
+        self.pending = []
+
+    def _log(self) -> None:
+        self._look()
+        row = {
+            "step": self.step,
+            "epoch": self.step * self.per_step / len(self.examples),
+            "loss": math.fsum(self.losses) / len(self.losses),
+            "gradient_norm": self.norm,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": self._elapsed(),
+        }
+        self.losses = []
+        self.rows.append(row)
+        logger.info(
+            "%s: step %d of %d, epoch %.2f, loss %.4f, learning rate %.2e, %.1f min left",
+            self.task.name,
+            row["step"],
+            self.steps,
+            row["epoch"],
+            row["loss"],
+            row["learning_rate"],
+            (self.steps / self.step - 1) * row["seconds"] / 60,
+        )
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self.started
+
+    def check_pruned(self) -> None:
+        """Refuse a network in which a pruned weight has come back."""
+        for name, (weight, pruned) in self.pruned.items():
+            alive = int(torch.count_nonzero(weight.detach()[pruned]))
+            if alive:
+                raise RuntimeError(f"{alive} pruned weights of {name} are not zero")
+
+    # Checkpoints
+
+    def _fingerprint(self) -> dict[str, Any]:
+        settings = self.settings.model_dump(exclude=HARMLESS)
+        return {
+            "task": self.task.name,
+            "settings": settings,
+            "rate": self.rate,
+            "seed": self.seed,
+            "precision": self.precision,
+            "examples": len(self.examples),
+            "weights": _checksum(dict(self.model.named_parameters())),
+            "masks": _checksum({name: pruned for name, (_, pruned) in self.pruned.items()}),
+        }
+
+    def _save(self, store: Path) -> None:
+        progress = {
+            "step": self.step,
+            "best_step": None,
+            "scaler": self.scaler.state_dict(),
+            "losses": self.losses,
+            "rows": self.rows,
+            "seconds": self._elapsed(),
+        }
+        with checkpoints.writing(store, self.step, None) as path:
+            save_file(weights_of(self.model), path / checkpoints.WEIGHTS)
+            save_file(optimizer_state(self.model, self.optimizer), path / checkpoints.OPTIMIZER)
+            write_json(path / checkpoints.PROGRESS, progress)
+
+    def _resume(self, path: Path) -> None:
+        load_weights(self.model, path / checkpoints.WEIGHTS)
+        load_optimizer_state(self.model, self.optimizer, path / checkpoints.OPTIMIZER)
+        progress = read_json(path / checkpoints.PROGRESS)
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(progress["scaler"])
+        self.step = progress["step"]
+        self.losses = progress["losses"]
+        self.rows = progress["rows"]
+        self.seconds = progress["seconds"]
+        logger.info("resuming after step %d", self.step)
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor]) -> int:
+    found = 0
+    for name, tensor in tensors.items():
+        found = zlib.crc32(json.dumps([name, *tensor.shape]).encode(), found)
+        array = tensor.detach().cpu().contiguous().numpy()
+        found = zlib.crc32(array.reshape(-1).view(np.uint8).data, found)
+    return found
+
+
+def pinned(batch: Batch, device: str) -> Batch:
+    """Return a batch in memory that a GPU can copy from while the host goes on."""
+    if device == "cpu":
+        return batch
+    return {name: value.pin_memory() for name, value in batch.items()}
+
+
+def count_all(
+    model: Any,
+    task: Task,
+    examples: Sequence[Any],
+    *,
+    batch_size: int,
+    seed: int,
+    device: str,
+    precision: str,
+) -> np.ndarray:
+    """Return what the task's metric is computed from, for every example.
+
+    Parameters
+    ----------
+    model
+        On return in the mode it was in, on `device`.
+    task, examples
+        As in :func:`fit`.
+    batch_size
+        Examples per forward pass; those of like length go together, which changes no count.
+    seed
+        Of what is random in an example, such as masked positions.
+    device, precision
+        As in :func:`fit`.
+
+    Returns
+    -------
+    np.ndarray
+        Float64, shape (examples, k), in the order of the examples.
+    """
+    model.to(device)
+    order = np.argsort([-len(example) for example in examples], kind="stable")
+    counted = []
+    with evaluating(model), torch.no_grad(), arithmetic(model, precision):
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size].tolist()
+            batch = task.batch(examples, rows, seed=seed, epoch=0)
+            counted.append(task.count(model, pinned(batch, device)).numpy())
+    if not counted:
+        raise BabelscopeError(
+            f"There are no examples to score {task.name} on.",
+            "Give the language data for this split, or take it out of tickets.languages.",
+        )
+    counts = np.empty((len(examples), counted[0].shape[1]))
+    counts[order] = np.concatenate(counted)
+    return counts
