@@ -5,7 +5,7 @@ mask keeps and that both masks of a pair keep; every score of every part follows
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -83,21 +83,15 @@ def ones(words: np.ndarray) -> int:
     return int(np.bitwise_count(words).sum(dtype=np.int64))
 
 
-def matrix_names(masks: Mapping[Any, Packed], *, pooler: bool = True) -> list[str]:
+def matrix_names(masks: Mapping[Any, Packed]) -> list[str]:
     """Return the names of the matrices that masks of one architecture have.
 
-    Parameters
-    ----------
-    masks
-        By whatever names them in messages.
-    pooler
-        Whether a pooler's matrix counts, which some masks of an architecture may lack: tasks that
-        do not use the pooler do not prune it.
+    A pooler may be missing in some: tasks that do not use it do not prune it.
 
     Raises
     ------
     BabelscopeError
-        If a mask lacks a matrix that another has; it names both.
+        If a mask lacks another matrix; it names both masks.
     """
     names = dict.fromkeys(name for mask in masks.values() for name in mask)
     for name in names:
@@ -105,7 +99,7 @@ def matrix_names(masks: Mapping[Any, Packed], *, pooler: bool = True) -> list[st
         if without and POOLER not in name:
             having = next(ticket for ticket, mask in masks.items() if name in mask)
             raise _other_architecture(name, having, "there", without[0], "missing")
-    return [name for name in names if pooler or POOLER not in name]
+    return list(names)
 
 
 def side_by_side(masks: Mapping[Any, Packed], name: str) -> dict[Any, PackedMatrix]:
@@ -123,6 +117,14 @@ def side_by_side(masks: Mapping[Any, Packed], name: str) -> dict[Any, PackedMatr
             shapes = (" x ".join(map(str, found[one].shape)) for one in (first, ticket))
             raise _other_architecture(name, first, next(shapes), ticket, next(shapes))
     return found
+
+
+def common_matrices(masks: Mapping[Any, Packed]) -> Iterator[tuple[str, list[PackedMatrix]]]:
+    """Yield name and masks of each matrix that all masks have; errors as in `side_by_side`."""
+    for name in matrix_names(masks):
+        found = side_by_side(masks, name)
+        if len(found) == len(masks):
+            yield name, list(found.values())
 
 
 def _other_architecture(name: str, a: Any, shape_a: str, b: Any, shape_b: str) -> BabelscopeError:
@@ -215,14 +217,12 @@ def sparsity_overlap(masks: Mapping[Any, Packed], *, pooler: bool = True) -> flo
 def _common(masks: Mapping[Any, Packed], pooler: bool) -> tuple[int, int, int]:
     """Return how many weights all masks keep, how many any keeps, and how many there are."""
     every = some = size = 0
-    for name in matrix_names(masks, pooler=pooler):
-        found = side_by_side(masks, name)
-        if len(found) < len(masks):  # a pooler that not all have
-            continue
-        bits = [words_of(matrix) for matrix in found.values()]
-        every += ones(np.bitwise_and.reduce(bits))
-        some += ones(np.bitwise_or.reduce(bits))
-        size += math.prod(next(iter(found.values())).shape)
+    for name, matrices in common_matrices(masks):
+        if pooler or POOLER not in name:
+            bits = [words_of(matrix) for matrix in matrices]
+            every += ones(np.bitwise_and.reduce(bits))
+            some += ones(np.bitwise_or.reduce(bits))
+            size += math.prod(matrices[0].shape)
     return every, some, size
 
 
