@@ -40,6 +40,7 @@ LANGS = settings.languages
 BUDGETS = [budget.name for budget in settings.heads.budgets]
 BUILT = [name for name in settings.models if models[name].source == "build"]
 TICKET_LANGS = settings.tickets.languages
+SPLITS = ["train", "valid", "test"]
 DATASETS = sorted({task.corpus for task in (settings.tasks.ner, settings.tasks.nli)})
 GPUS = settings.compute.processes if settings.compute.device == "cuda" else 0
 
@@ -258,6 +259,54 @@ def in_language(path, lang):
     for name, code in codes.items():
         path = path.replace(f"{{{name}}}", code)
     return path
+
+
+def task_sources(wildcards):
+    """Return what a task's corpus is read from: its files, or the folder or demo they come in.
+
+    Files that are not there are left out; the job says which, and in which language.
+    """
+    path = corpora[wildcards.dataset].path
+    if "{fetched}" in path:
+        return "<resources>/corpora/{dataset}"
+    if "{demo}" in path:
+        return list(rules.build_demo.output)
+    files = task_files_below(wildcards, settings.data_root or "data_root")
+    return [
+        file
+        for by_name in files.values()
+        for file in dict.fromkeys(by_name.values())
+        if Path(file).exists()
+    ]
+
+
+def task_paths(wildcards, input):
+    """Return the files of a task's corpus by language and by name, as `read_examples` takes them."""
+    path = corpora[wildcards.dataset].path
+    root = settings.data_root or "data_root"
+    if "{fetched}" in path:
+        root = str(input.sources)
+    elif "{demo}" in path:
+        root = str(Path(input.sources[0]).parent)
+    return task_files_below(wildcards, root)
+
+
+def task_files_below(wildcards, root):
+    """Return the files of a task's corpus by language and by name, wherever its folder is."""
+    row = corpora[wildcards.dataset]
+    path = re.sub(r"\{(fetched|demo|data_root)\}", lambda _: root, row.path)
+    names = dict.fromkeys(name for name, _, _ in row.parts.values())
+    return {
+        lang: {name: in_language(path.replace("{split}", name), lang) for name in names}
+        for lang in TICKET_LANGS
+    }
+
+
+def task_reading(wildcards):
+    """Return how a task's corpus is read, as keywords of `read_examples`."""
+    row = corpora[wildcards.dataset]
+    keywords = row.model_dump(include={"kind", "format", "id_column"})
+    return keywords | {"parts": row.parts, "types": row.types.split()}
 
 
 def reading_of(wildcards):

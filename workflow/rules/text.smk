@@ -1,9 +1,11 @@
-"""Text: articles out of dumps, a sample of them, its splits; parallel sentences as one table.
+"""Text: articles out of dumps, a sample of them, its splits; parallel sentences as one table,
+examples of tasks.
 
-Requires the dumps `<resources>/dumps/{wiki}/{date}`, each with its `dump.json`, and the parallel
-corpora of config/corpora.tsv. Makes `<results>/text/articles/{lang}`,
+Requires the dumps `<resources>/dumps/{wiki}/{date}`, each with its `dump.json`, and the corpora
+of config/corpora.tsv. Makes `<results>/text/articles/{lang}`,
 `<results>/text/sampled/{lang}.jsonl.zst`, `<results>/text/splits/{lang}/{split}.jsonl.zst`,
-`<results>/text/parallel/{corpus}.parquet`, and beside each what was counted, `.counts.json`.
+`<results>/text/parallel/{corpus}.parquet`, and beside each what was counted, `.counts.json`; and
+`<results>/text/tasks/{dataset}/{lang}/{split}.parquet` with `{dataset}.counts.parquet`.
 """
 
 
@@ -108,7 +110,7 @@ rule read_parallel:
         mem_mb=doubling(1000),
         runtime=30,
     params:
-        code=digest("corpus/parallel.py"),
+        code=digest("corpus/parallel.py", "corpus/rows.py"),
         paths=corpus_paths,
         languages=LANGS,
         reading=reading_of,
@@ -116,3 +118,35 @@ rule read_parallel:
         max_sentences=settings.parallel.max_sentences,
     script:
         "../scripts/read_parallel.py"
+
+
+rule read_task_data:
+    """The examples of a task in all its languages, told apart into the splits."""
+    input:
+        sources=task_sources,
+    output:
+        examples=expand(
+            "<results>/text/tasks/{{dataset}}/{lang}/{split}.parquet",
+            lang=TICKET_LANGS,
+            split=SPLITS,
+        ),
+        counts="<results>/text/tasks/{dataset}.counts.parquet",
+    log:
+        "<logs>/read_task_data/{dataset}.log",
+    benchmark:
+        "<benchmarks>/read_task_data/{dataset}.tsv"
+    conda:
+        "../../envs/text.yaml"
+    threads: 1
+    resources:
+        mem_mb=doubling(3000),
+        runtime=60,
+    params:
+        code=digest(
+            "corpus/examples.py", "corpus/ner.py", "corpus/nli.py", "corpus/rows.py"
+        ),
+        files=task_paths,
+        reading=task_reading,
+        splits=SPLITS,
+    script:
+        "../scripts/read_task_data.py"

@@ -6,6 +6,7 @@ file is an error, not a hidden default.
 
 import csv
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,7 +22,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Several = Annotated[int, Field(ge=2)]  # what a spread is computed from
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-SPLIT = r"[\w.-]+(:0?\.\d+)?"
+SPLIT = r"[\w./{}*-]+(:0?\.\d+)?"
 Splits = Annotated[str, Field(pattern=rf"^({SPLIT} {SPLIT} {SPLIT})?$")]
 Variant = Literal["ticket", "repeat", "random", "component", "early", "unrewound"]
 
@@ -399,23 +400,60 @@ class Demo(Section):
     seed: Seed
 
 
+FORMATS = {"ner": ("panx", "conll", "datasets"), "nli": ("tsv", "jsonl", "datasets")}
+
+
 class Corpus(Section):
     """One row of corpora.tsv."""
 
     name: Name
     kind: Literal["parallel", "ner", "nli"]
     format: Literal["tsv", "jsonl", "json", "moses", "conllu", "panx", "conll", "datasets"]
-    url: str = Field(description="archive to fetch and unpack; empty: the files are already there")
+    url: str = Field(
+        description="archives to fetch and unpack, or hf://datasets/NAME@COMMIT, a data set of the"
+        " hub; empty: the files are already there"
+    )
     path: str = Field(description="with {demo}, {data_root} or {fetched}, and a language code")
     id_column: str
     splits: Splits = Field(
         description="what train, valid and test are called in the path; several splits share one"
         " by a hash of the row, such as `dev:0.8 dev:0.2 test`"
     )
+    types: str = Field(description="the types of entities there are, for ner")
     version: str
-    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64}( [0-9a-f]{64})*)?$")]
     licence: str
     citation: str
+
+    @model_validator(mode="after")
+    def _readable(self) -> "Corpus":
+        if self.kind == "parallel":
+            return self
+        if not self.splits:
+            raise ValueError("splits must say what train, valid and test are called")
+        if (self.kind == "ner") != bool(self.types):
+            raise ValueError("types must name the entities of ner, and of nothing else")
+        if self.format not in FORMATS[self.kind]:
+            raise ValueError(f"{self.kind} has the formats {', '.join(FORMATS[self.kind])}")
+        for name, _, high in self.parts.values():
+            if high > 1:
+                raise ValueError(f"splits takes more of {name} than there is")
+        return self
+
+    @property
+    def parts(self) -> dict[str, tuple[str, float, float]]:
+        """The file of train, valid and test, and from where to where its rows are taken.
+
+        The shares of one file follow each other in [0, 1).
+        """
+        parts = {}
+        taken: dict[str, Decimal] = {}
+        for split, item in zip(("train", "valid", "test"), self.splits.split(), strict=True):
+            name, _, share = item.partition(":")
+            low = taken.get(name, Decimal(0))
+            taken[name] = low + Decimal(share or 1)
+            parts[split] = (name, float(low), float(taken[name]))
+        return parts
 
 
 class Model(Section):

@@ -122,32 +122,61 @@ class _ZstdFile(io.RawIOBase):
 
 
 @contextmanager
+def _decompressed(path: Path) -> Iterator[Any]:
+    """Open a file's bytes; ``.zst`` and ``.xz`` are decompressed as they are read."""
+    with path.open("rb") as raw:
+        if path.suffix == ".zst":
+            yield io.BufferedReader(_ZstdFile(raw), 2**20)
+        elif path.suffix == ".xz":
+            yield lzma.LZMAFile(raw)  # noqa: SIM115 (the wrapper around it closes it)
+        else:
+            yield raw
+
+
+@contextmanager
 def open_text(path: str | Path) -> Iterator[io.TextIOBase]:
     """Open UTF-8 text for reading; ``.zst`` and ``.xz`` are decompressed as they are read."""
     path = Path(path)
     try:
-        with path.open("rb") as raw:
-            if path.suffix == ".zst":
-                stream: Any = io.BufferedReader(_ZstdFile(raw), 2**20)
-            elif path.suffix == ".xz":
-                stream = lzma.LZMAFile(raw)  # noqa: SIM115 (the wrapper below closes it)
-            else:
-                stream = raw
-            with io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as text:
-                yield text
+        with (
+            _decompressed(path) as stream,
+            io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as text,
+        ):
+            yield text
     except FileNotFoundError as error:
         raise BabelscopeError(
             f"{path} does not exist.", "Check the path in the configuration."
         ) from error
     except UnicodeDecodeError as error:
         raise BabelscopeError(
-            f"{path} is not UTF-8: {error.reason} at byte {error.start} of a block.",
+            f"{path} is not UTF-8: {error.reason} in line {_undecodable_line(path)}.",
             "Convert the file to UTF-8, or fetch it again if it was damaged.",
         ) from error
     except (lzma.LZMAError, EOFError) as error:
         raise BabelscopeError(
             f"{path} is damaged or cut off ({error}).", "Delete it and run the same command again."
         ) from error
+
+
+def _undecodable_line(path: Path) -> int:
+    """Return the first line that is not UTF-8; a decoder knows only its place in some block."""
+    with _decompressed(path) as stream:
+        return next(
+            number
+            for number, line in enumerate(stream, start=1)
+            if line.decode(errors="ignore").encode() != line
+        )
+
+
+def read_lines(path: str | Path) -> Iterator[str]:
+    """Yield the lines of a text without their ends, and without a byte-order mark.
+
+    Only line feeds, and carriage returns before them, end a line.
+    """
+    with open_text(path) as file:
+        for number, line in enumerate(file):
+            line = line.rstrip("\n").removesuffix("\r")
+            yield line.removeprefix("\ufeff") if number == 0 else line
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:

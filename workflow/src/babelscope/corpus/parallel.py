@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from babelscope.corpus.rows import need_columns, read_tsv
 from babelscope.errors import BabelscopeError
-from babelscope.io import open_text, read_json, read_jsonl
+from babelscope.io import read_json, read_jsonl, read_lines
 
 logger = logging.getLogger(__name__)
 
@@ -124,41 +125,10 @@ def _normalized(text: str | None) -> str:
     return unicodedata.normalize("NFC", text).strip() if text else ""
 
 
-def _lines(path: str | Path) -> Iterator[str]:
-    """Yield the lines of a text without their ends, and without a byte-order mark."""
-    with open_text(path) as file:
-        for number, line in enumerate(file):
-            line = line.rstrip("\n").removesuffix("\r")
-            yield line.removeprefix("\ufeff") if number == 0 else line
-
-
-def _need(path: str, wanted: Sequence[str], present: Sequence[str]) -> None:
-    for name in wanted:
-        if name not in present:
-            raise BabelscopeError(
-                f"{path} has no column {name}; it has {', '.join(present)}.",
-                "Correct languages or the row of config/corpora.tsv.",
-            )
-
-
 def _read_tsv(path: str, languages: Sequence[str], id_column: str) -> Iterator[Row]:
-    lines = _lines(path)
-    header = next(lines, "").split("\t")
-    _need(path, [*languages, *([id_column] if id_column else [])], header)
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise BabelscopeError(
-            f"{path} has several columns {', '.join(repeated)}.", "Keep one of them."
-        )
-    for number, line in enumerate(lines, start=2):
-        cells = line.split("\t")
-        if len(cells) != len(header):
-            raise BabelscopeError(
-                f"{path}, line {number}: {len(cells)} cells, but the header has {len(header)}.",
-                "Repair that line; cells are separated by one tab and not quoted.",
-            )
-        row = dict(zip(header, cells, strict=True))
-        yield (row[id_column] if id_column else str(number - 1)), dict(row)
+    needed = [*languages, *([id_column] if id_column else [])]
+    for number, (_, row) in enumerate(read_tsv(path, needed), start=1):
+        yield row[id_column] if id_column else str(number), dict(row)
 
 
 def _read_objects(
@@ -180,7 +150,7 @@ def _read_objects(
                 "Add it, or leave id_column empty in config/corpora.tsv.",
             )
         yield str(item[id_column] if id_column else number), item
-    _need(path, languages, list(present))
+    need_columns(path, languages, list(present))
 
 
 def _read_jsonl(path: str, languages: Sequence[str], id_column: str) -> Iterator[Row]:
@@ -215,7 +185,7 @@ def _files(path: Source, languages: Sequence[str]) -> dict[str, str]:
 
 
 def _read_moses(files: dict[str, str]) -> Iterator[Row]:
-    columns = {language: list(_lines(file)) for language, file in files.items()}
+    columns = {language: list(read_lines(file)) for language, file in files.items()}
     first = next(iter(files))
     for language, lines in columns.items():
         if len(lines) != len(columns[first]):
@@ -238,7 +208,7 @@ def _conllu_texts(file: str) -> dict[str, str]:
     """Return the texts of a CoNLL-U file by sentence id."""
     texts: dict[str, str] = {}
     sentence_id = ""
-    for number, line in enumerate(_lines(file), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         key, equals, value = line.removeprefix("#").partition("=")
         key, value = key.strip(), value.strip()
         if not line:
