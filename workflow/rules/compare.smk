@@ -4,7 +4,8 @@ Requires the states of every side of a comparison,
 `<results>/states/{model}/{network}/s{seed}/{subnetwork}/{corpus}`; which comparisons there are, and
 which measures they are made with, is in `babelscope.representations.comparisons`. Makes
 `<results>/similarity/{model}/s{seed}/{corpus}/{comparison}/{measure}.parquet`, one tidy row per score
-of states pooled by the first of `encode.poolings`, of retrieval by each; and `<results>/scores/typology/{model}/s{seed}/{corpus}.parquet` with the points it is computed from.
+of states pooled by the first of `encode.poolings`, of retrieval by each; and
+`<results>/scores/typology/{model}/s{seed}/{corpus}.parquet` with the points it is computed from.
 """
 
 
