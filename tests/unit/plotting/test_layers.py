@@ -94,3 +94,12 @@ def test_a_shared_axis_begins_at_zero_unless_the_curves_would_be_squeezed(langua
     figure = layers.layer_curves(close, languages, ylabel="CKA", zero=True, limits=limits)
     assert figure.axes[0].get_ylabel() == "CKA, axis from 0.97"
     assert figure.axes[0].get_ylim() == limits
+
+
+def test_chance_is_a_dotted_line_in_every_panel(languages):
+    table = curves(languages, ("a", "b"))
+    figure = layers.layer_curves(table, languages, ylabel="x", titles=["a", "b"], chance=3.5)
+    for axis in figure.axes:
+        (dotted,) = [line for line in axis.lines if line.get_linestyle() == ":"]
+        assert set(dotted.get_ydata()) == {3.5}
+    assert "chance" in [text.get_text() for text in figure.legends[0].get_texts()]

@@ -108,3 +108,15 @@ def test_one_bad_row_does_not_set_the_colours(languages, relative):
     labels = [label.get_text() for label in bar.get_yticklabels()]
     assert 3 <= len(labels) <= 8
     assert all("e" not in label for label in labels)
+
+
+def test_strength_beyond_chance_replaces_stars(languages):
+    table = overlap(list(languages)).assign(z=[7.25, 1234, -3.0, 8.0, 9.0, 1.0, 2.0, 4.0, 5.0, 6.0])
+    figure = matrices.overlap_matrices(table, languages, scores=True)
+    left, right = (axis for axis in figure.axes if axis.images)
+    assert left.texts[0].get_text() == "0.20"
+    assert [text.get_text() for text in right.texts[:3]] == [
+        "−0.10\nz 7.2",
+        "+0.00\nz 1,234",
+        "+0.10\nz −3.0",
+    ]

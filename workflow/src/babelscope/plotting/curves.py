@@ -31,7 +31,7 @@ from babelscope.plotting.style import (
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ticket": ("ticket", {"color": None, "linestyle": "-", "marker": "o"}),
     "repeat": (
-        "ticket of another draw",
+        "ticket, second draw",
         {"color": None, "linestyle": "--", "marker": "o", "markerfacecolor": "white"},
     ),
     "component": (
@@ -44,9 +44,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "unrewound": (
         "not rewound",
-        {"color": GREY, "linestyle": "--", "marker": "D", "markerfacecolor": "white"},
+        {"color": GREY, "linestyle": "-.", "marker": "D", "markerfacecolor": "white"},
     ),
-    "random": ("random weights kept", {"color": GREY, "linestyle": "-", "marker": "X"}),
+    "random": ("random weights kept", {"color": GREY, "linestyle": "--", "marker": "X"}),
 }
 
 
@@ -70,7 +70,7 @@ def performance_curves(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
     if unknown:
         raise ValueError(f"unknown variants: {sorted(unknown)}")
     shown = [name for name in VARIANTS if name in set(table["variant"])]
-    figure, axes = panels(len(codes), columns=min(4, len(codes)), width=PAGE, height=1.9)
+    figure, axes = panels(len(codes), columns=4, width=PAGE, height=2.0)
     for axis, code in zip(axes, codes, strict=True):
         part = table[table["language"] == code]
         for row in part[part["variant"] == "full"].to_dict("records"):
@@ -104,9 +104,8 @@ def performance_curves(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
         axes[0].yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     figure.supxlabel("weights kept (%)")
     figure.supylabel(scale.label)
-    figure.legend(
-        handles=_variant_legend(shown, chance=scale.chance), ncols=4, loc="outside upper center"
-    )
+    legend = _variant_legend(shown, chance=scale.chance)
+    figure.legend(handles=legend, ncols=5 if len(legend) < 6 else 4, loc="outside upper center")
     return figure
 
 

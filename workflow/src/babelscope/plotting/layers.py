@@ -62,6 +62,7 @@ def layer_curves(
     ylabel: str,
     limits: tuple[float, float] | None = None,
     zero: bool = False,
+    chance: float | None = None,
     titles: Sequence[str] = (),
     share_y: bool = True,
 ) -> Figure:
@@ -80,6 +81,8 @@ def layer_curves(
         Range of the vertical axis, from `value_limits`. If it leaves out 0, the axis says so.
     zero
         Draw a line at zero, the value without any similarity.
+    chance
+        Draw a dotted line at this value, which an uninformed guess has.
     titles
         The panels, in order; values of the column ``panel``.
     share_y
@@ -113,6 +116,10 @@ def layer_curves(
             )
         if zero:
             axis.axhline(0, color=GREY, linewidth=0.6, zorder=0)
+        if chance is not None:
+            axis.axhline(
+                chance, color="black", linewidth=0.8, linestyle=":", zorder=0, label="chance"
+            )
         if limits is not None:
             axis.set_ylim(*limits)
         axis.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

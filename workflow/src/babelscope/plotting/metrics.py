@@ -31,20 +31,20 @@ class Scale:
 
 SCALES = {
     "perplexity": Scale(
-        label="perplexity (logarithmic, lower is better)",
-        change="perplexity / own ticket's",
+        label="perplexity\n(log scale, lower is better)",
+        change="perplexity /\nown ticket's",
         ratio=True,
         higher_is_better=False,
     ),
     "f1": Scale(
-        label="F1 of entities (%)",
-        change="points of F1 against the own ticket",
+        label="F1 of entities (%)\n(higher is better)",
+        change="points of F1\nagainst own ticket",
         ratio=False,
         higher_is_better=True,
     ),
     "accuracy": Scale(
-        label="accuracy (%)",
-        change="points of accuracy against the own ticket",
+        label="accuracy (%)\n(higher is better)",
+        change="points of accuracy\nagainst own ticket",
         ratio=False,
         higher_is_better=True,
         chance=100 / 3,  # three classes, equally frequent in XNLI and in the demo

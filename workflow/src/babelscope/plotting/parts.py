@@ -47,7 +47,7 @@ def depth_curves(
     """
     codes = present(table, "language", languages)
     references = [name for name in REFERENCES if name in table and table[name].notna().any()]
-    figure, axes = panels(len(titles), columns=3, width=PAGE, height=2.3)
+    figure, axes = panels(len(titles), columns=3, width=PAGE, height=2.1)
     for axis, (panel, title) in zip(axes, titles.items(), strict=True):
         part = table[table["panel"] == panel]
         if part.empty:
@@ -60,7 +60,7 @@ def depth_curves(
                 curve["low"],
                 curve["high"],
                 color=style["colour"],
-                alpha=0.12,
+                alpha=0.12 if len(codes) < 6 else 0.04,
                 linewidth=0,
             )
             axis.plot(curve["layer"], curve["value"], color=style["colour"], marker=style["marker"])
@@ -73,7 +73,7 @@ def depth_curves(
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes[0].set_ylabel(ylabel)
     _from_zero(axes[0])
-    figure.legend(handles=_legend(codes, languages, references), loc="outside right upper")
+    _add_legend(figure, codes, languages, references)
     return figure
 
 
@@ -111,6 +111,7 @@ def place_points(
     references = [name for name in REFERENCES if name in table and table[name].notna().any()]
     shown = [place for place in places if place in set(table["place"])]
     shift = np.linspace(-0.3, 0.3, len(codes)) if len(codes) > 1 else np.zeros(1)
+    size = 4 if len(codes) * len(shown) * columns < 50 else 2.5
     figure, axes = panels(len(titles), columns=columns, width=PAGE, height=1.9)
     for axis, (panel, title) in zip(axes, titles.items(), strict=True):
         part = table[table["panel"] == panel]
@@ -122,7 +123,12 @@ def place_points(
             colour = languages[code]["colour"]
             axis.vlines(x, points["low"], points["high"], color=colour, linewidth=1.0)
             axis.plot(
-                x, points["value"], linestyle="", color=colour, marker=languages[code]["marker"]
+                x,
+                points["value"],
+                linestyle="",
+                color=colour,
+                marker=languages[code]["marker"],
+                markersize=size,
             )
         for name in references:
             mean = part.groupby("place")[name].mean().dropna()
@@ -140,7 +146,7 @@ def place_points(
     else:
         axes[0].set_ylabel(ylabel)
     _from_zero(axes[0])
-    figure.legend(handles=_legend(codes, languages, references, line=""), loc="outside right upper")
+    _add_legend(figure, codes, languages, references, line="")
     return figure
 
 
@@ -152,9 +158,14 @@ def _from_zero(axis: Any) -> None:
     axis.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
-def _legend(
-    codes: Sequence[str], languages: Rows, references: Sequence[str], line: str = "-"
-) -> list[Line2D]:
+def _add_legend(
+    figure: Figure,
+    codes: Sequence[str],
+    languages: Rows,
+    references: Sequence[str],
+    line: Any = "-",
+) -> None:
+    """Name languages and references above the panels, which need the whole width."""
     handles = [
         Line2D(
             [],
@@ -166,4 +177,5 @@ def _legend(
         )
         for code in codes
     ]
-    return handles + [Line2D([], [], **REFERENCES[name]) for name in references]
+    handles += [Line2D([], [], **REFERENCES[name]) for name in references]
+    figure.legend(handles=handles, loc="outside upper center", ncols=5 if len(codes) > 4 else 6)

@@ -147,7 +147,8 @@ def _changes(
     for row, column in own:
         colours[row, column] = none
         texts[row][column] = _value_text(grids["value"][row, column], scale)
-    limits = _limits(colours, scale)
+    usual = [number for number, row in enumerate(rows) if row not in ("random", "reinitialized")]
+    limits = _limits(colours[usual], scale)
     norm: Normalize = LogNorm(*limits) if scale.ratio else TwoSlopeNorm(0, *limits)
     image = annotate(
         axis,
@@ -160,9 +161,8 @@ def _changes(
     )
     frame_cells(axis, image, own)
     beyond = (np.nanmin(colours) < limits[0], np.nanmax(colours) > limits[1])
-    label = scale.change if len(rows) > 5 else scale.change.replace(" against", "\nagainst")
     bar = figure.colorbar(
-        image, ax=axis, label=label, shrink=0.9, extend=_EXTEND[beyond], aspect=15
+        image, ax=axis, label=scale.change, shrink=0.9, extend=_EXTEND[beyond], aspect=15
     )
     if scale.ratio:
         ticks = plain_ticks(*limits)
@@ -187,7 +187,7 @@ def _grid(
 
 
 def _limits(changes: np.ndarray, scale: Scale) -> tuple[float, float]:
-    """Return limits of colours about no change, without the tenth of cells farthest from it."""
+    """Return limits of colours about no change, without the tenth of changes farthest from it."""
     if scale.ratio:
         return ratio_limits(changes)
     span = max(float(np.nanquantile(np.abs(changes), 0.9)), 1.0)
@@ -264,8 +264,8 @@ def zero_shot_matrices(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
         image = annotate(axis, grids[mask], texts, names, names, cmap=SEQUENTIAL, norm=norm)
         frame_cells(axis, image, [(place, place) for place in range(len(codes))])
         axis.set_title(title)
-        axis.set_xlabel("scored on")
-    figure.supylabel("trained on") if not beside else axes[0].set_ylabel("trained on")
+        axis.set_ylabel("trained on" if mask == "full" or not beside else "")
+        axis.set_xlabel("scored on" if mask == "ticket" or beside else "")
     assert image is not None
     beyond = (False, bool(np.nanmax(both) > limits[1]))
     bar = figure.colorbar(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from babelscope.plotting.style import GREY, PAGE, Rows, look, named, panels
 
@@ -27,6 +28,9 @@ def dendrograms(
     xlabels
         What the heights of a panel are.
     """
+    empty = [panel for panel in titles if panel not in set(table["panel"])]
+    if empty:
+        raise ValueError(f"nothing to draw in panels {empty}")
     leaves = max(len(_leaves(table[table["panel"] == panel])) for panel in titles)
     columns = 2 if len(titles) in (2, 4) else 3
     height = 0.19 * leaves + 0.75
@@ -35,13 +39,12 @@ def dendrograms(
     )
     for axis, (panel, title) in zip(axes, titles.items(), strict=True):
         part = table[table["panel"] == panel]
-        if part.empty:
-            raise ValueError(f"nothing to draw in panel {panel!r}")
         order = _leaves(part)
         _tree(axis, part, order, languages)
         axis.set_title(title)
         axis.set_xlabel(xlabels[panel])
         axis.set_ylim(len(order) - 0.5, -0.5)
+        axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axis.spines["left"].set_visible(False)
         axis.yaxis.tick_right()
         axis.set_yticks(range(len(order)), [named(code, languages) for code in order])
