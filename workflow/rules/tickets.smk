@@ -3,3 +3,114 @@
 Requires base models (`base_of`), examples of every task (`task_files`). Makes, under
 `<results>/masks/{model}/s{seed}/{task}/{lang}/{variant}/`, the masks `k{kept}.safetensors`.
 """
+
+
+rule compute_ticket_overlap:
+    """Overlap of tickets against chance, the share each keeps, and what k languages share."""
+    input:
+        masks=expand(
+            "<results>/masks/{{model}}/s{seed}/{task}/{lang}/{variant}/k{{kept}}.safetensors",
+            seed=settings.seeds,
+            task=settings.tickets.tasks,
+            lang=TICKET_LANGS,
+            variant=settings.tickets.variants,
+        ),
+    output:
+        overlap="<results>/similarity/{model}/tickets/k{kept}.parquet",
+        sizes="<results>/similarity/{model}/tickets/k{kept}.sizes.parquet",
+        shared="<results>/similarity/{model}/tickets/k{kept}.shared.parquet",
+    log:
+        "<logs>/compute_ticket_overlap/{model}/k{kept}.log",
+    benchmark:
+        "<benchmarks>/compute_ticket_overlap/{model}/k{kept}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=doubling(1000),
+        runtime=60,
+    params:
+        code=digest(
+            "subnetworks/masks.py",
+            "subnetworks/overlap.py",
+            "subnetworks/scopes.py",
+            "subnetworks/sharing.py",
+            "subnetworks/ticket_overlap.py",
+        ),
+        tickets=[
+            (seed, variant, task, lang)
+            for seed, task, lang, variant in product(
+                settings.seeds,
+                settings.tickets.tasks,
+                TICKET_LANGS,
+                settings.tickets.variants,
+            )
+        ],
+    script:
+        "../scripts/compute_ticket_overlap.py"
+
+
+rule derive_shared_tickets:
+    """The weights that the tickets of all languages keep, and those that any of them keeps."""
+    input:
+        masks=expand(
+            "<results>/masks/{{model}}/s{{seed}}/{{task}}/{lang}/ticket/k{{kept}}.safetensors",
+            lang=TICKET_LANGS,
+        ),
+    output:
+        intersection="<results>/masks/{model}/s{seed}/{task}/shared/intersection.k{kept}.safetensors",
+        union="<results>/masks/{model}/s{seed}/{task}/shared/union.k{kept}.safetensors",
+    log:
+        "<logs>/derive_shared_tickets/{model}/s{seed}/{task}/k{kept}.log",
+    benchmark:
+        "<benchmarks>/derive_shared_tickets/{model}/s{seed}/{task}/k{kept}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=doubling(1000),
+        runtime=30,
+    params:
+        code=digest(
+            "subnetworks/masks.py",
+            "subnetworks/overlap.py",
+            "subnetworks/scopes.py",
+            "subnetworks/sharing.py",
+            "subnetworks/ticket_overlap.py",
+        ),
+        languages=TICKET_LANGS,
+    script:
+        "../scripts/derive_shared_tickets.py"
+
+
+rule compute_ticket_typology:
+    """Are tickets further apart where languages differ in syntax, or in family?"""
+    input:
+        overlap="<results>/similarity/{model}/tickets/k{kept}.parquet",
+    output:
+        scores="<results>/scores/ticket_typology/{model}/k{kept}.parquet",
+    log:
+        "<logs>/compute_ticket_typology/{model}/k{kept}.log",
+    benchmark:
+        "<benchmarks>/compute_ticket_typology/{model}/k{kept}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=doubling(1000),
+        runtime=30,
+    params:
+        code=digest(
+            "typology.py",
+            "representations/jackknife.py",
+            "representations/rows.py",
+            "representations/typology.py",
+            "subnetworks/typology.py",
+        ),
+        languages={
+            code: languages[code].model_dump(include={"uriel", "family"})
+            for code in TICKET_LANGS
+        },
+        settings=section("compare", "permutations", "seed"),
+    script:
+        "../scripts/compute_ticket_typology.py"

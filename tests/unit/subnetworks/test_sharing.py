@@ -3,12 +3,14 @@
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from babelscope.errors import BabelscopeError
 from babelscope.subnetworks import sharing
 from babelscope.subnetworks.masks import PackedMask, PackedMatrix, Place, pack
-from babelscope.subnetworks.sharing import shared_masks, sharing_table
+from babelscope.subnetworks.sharing import shared_masks, sharing_table, sharing_tables
+from babelscope.subnetworks.ticket_overlap import Ticket
 
 LAYOUT = {
     "encoder.0.q": (Place("encoder", 0, "q"), (5, 7)),
@@ -105,6 +107,21 @@ def test_one_language_shares_all_with_itself():
     for operation in ("intersection", "union", "exactly"):
         assert table.loc[(operation, 1), "share"] == pytest.approx(share)
         assert table.loc[(operation, 1), "expected"] == pytest.approx(share)
+
+
+def test_tables_of_every_seed_and_task():
+    masks = {
+        Ticket(seed, variant, task, code): mask
+        for seed in (1, 2)
+        for task in ("mlm", "ner")
+        for variant in ("ticket", "repeat")
+        for code, mask in list(MASKS.items())[seed:]  # other languages in each
+    }
+    table = sharing_tables(masks)
+    assert len(table) == 2 * (5 + 4 + 4) + 2 * (4 + 3 + 3)
+    found = table[(table["seed"] == 2) & (table["task"] == "ner")]
+    expected = sharing_table({code: MASKS[code] for code in ("ru", "zh", "ar")})
+    pd.testing.assert_frame_equal(found[expected.columns].reset_index(drop=True), expected)
 
 
 def test_other_architectures_are_refused():

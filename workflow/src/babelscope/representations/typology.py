@@ -106,7 +106,7 @@ def typology_correlations(
                 records.append(
                     {"predictor": predictor, "scope": scope, "layer": layer, "method": method}
                     | result._asdict()
-                    | _ends(result)
+                    | ends_of(result)
                 )
     return pd.DataFrame.from_records(records)
 
@@ -145,7 +145,7 @@ def _languages(points: "pd.DataFrame", codes: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _ends(result: Correlation) -> dict[str, Any]:
+def ends_of(result: Correlation) -> dict[str, Any]:
     """Return the ends of the 95 % interval, as far as there is a standard error."""
     if result.standard_error is None:
         return {"low": None, "high": None}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from babelscope.subnetworks.masks import PackedMatrix, WeightMask, unpack
-from babelscope.subnetworks.ticket_overlap import Packed, common_matrices
+from babelscope.subnetworks.ticket_overlap import TICKET, Packed, Ticket, common_matrices
 
 FEW = 16  # languages, of which all subsets are looked at
 
@@ -39,6 +39,18 @@ def shared_masks(masks: Mapping[Any, Packed]) -> tuple[WeightMask, WeightMask]:
         every[name] = unpack(np.bitwise_and.reduce(bits), matrices[0].shape)
         some[name] = unpack(np.bitwise_or.reduce(bits), matrices[0].shape)
     return WeightMask(every, places), WeightMask(some, places)
+
+
+def sharing_tables(masks: Mapping[Ticket, Packed]) -> pd.DataFrame:
+    """Return :func:`sharing_table` of the published variant for every ``seed`` and ``task``."""
+    groups: dict[tuple[int, str], dict[Any, Packed]] = {}
+    for ticket, mask in masks.items():
+        if ticket.variant == TICKET:
+            groups.setdefault((ticket.seed, ticket.task), {})[ticket] = mask
+    tables = [
+        sharing_table(group).assign(seed=seed, task=task) for (seed, task), group in groups.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def sharing_table(masks: Mapping[Any, Packed]) -> pd.DataFrame:
