@@ -18,7 +18,8 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def _perplexity(sums: np.ndarray) -> np.ndarray:
-    return np.exp(_ratio(sums[..., 0], sums[..., 1]))
+    with np.errstate(over="ignore"):  # infinite, which is refused where it is reported
+        return np.exp(_ratio(sums[..., 0], sums[..., 1]))
 
 
 def _f1(sums: np.ndarray) -> np.ndarray:

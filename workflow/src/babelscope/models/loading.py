@@ -1,5 +1,8 @@
 """Model folders: which class one holds, weights from safetensors alone, no code from the hub."""
 
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,9 +10,20 @@ import torch
 from safetensors import SafetensorError
 
 from babelscope.errors import BabelscopeError
+from babelscope.seeds import derive_seed
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+# Kinds of heads that a pretrained network can be given, and the families that have them: those
+# that see a text whole. A head on a left-to-right network sees what its padding lets it see.
+HEADS = {
+    "token": "AutoModelForTokenClassification",
+    "sequence": "AutoModelForSequenceClassification",
+}
+HEADED = ("bert", "roberta", "xlm-roberta", "t5", "mt5")
 
 # How an architecture's name ends, and the name of the mapping from configurations to classes.
 KINDS = (
@@ -66,6 +80,63 @@ def read_model(path: str | Path, kind: type[Any], dtype: torch.dtype) -> Any:
         If the folder has no safetensors weights, or they lack some that the model has: transformers
         would fill those in at random.
     """
+    model, missing = _read(path, kind, dtype=dtype)
+    if missing:
+        raise _lacks(path, kind, missing)
+    return model
+
+
+def load_with_head(path: str | Path, head: str, *, labels: Sequence[str], seed: int) -> Any:
+    """Load a folder's network with a head that tells labels apart, in eval mode and float32.
+
+    Parameters
+    ----------
+    path
+        A folder with ``config.json`` and safetensors weights, under whatever head.
+    head
+        ``token`` (a label for every token) or ``sequence`` (one for the text).
+    labels
+        What the head tells apart, in the order of its outputs.
+    seed
+        Of the head's weights, and of those of a pooler that the folder lacks; both are drawn as
+        the architecture prescribes. Without such a head in the folder, the head is a function of
+        the seed and its shape; the global generator is neither used nor moved.
+
+    Raises
+    ------
+    BabelscopeError
+        If the family has no such head, or the folder lacks weights of its body.
+    """
+    import transformers
+
+    config = load_config(path)
+    family = config.model_type
+    if family not in HEADED:
+        raise BabelscopeError(
+            f"{path} is a {family} model, which has no head for a label of every {head} here; these"
+            f" have: {', '.join(HEADED)}.",
+            "Choose another model for this task, or take the task out of tickets.tasks.",
+        )
+    kind = getattr(transformers, HEADS[head])._model_mapping[type(config)]
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    with torch.random.fork_rng([]), _without_report():
+        torch.default_generator.manual_seed(derive_seed(seed, "head"))
+        model, missing = _read(path, kind, dtype=torch.float32, config=config)
+    prefix = f"{model.base_model_prefix}."
+    body = [
+        name
+        for name in missing
+        if name.startswith(prefix) and not name.startswith(f"{prefix}pooler.")
+    ]
+    if body:
+        raise _lacks(path, kind, body)
+    logger.info("%s: new weights for %s", path, ", ".join(missing) or "nothing")
+    return model
+
+
+def _read(path: str | Path, kind: type[Any], **options: Any) -> tuple[Any, list[str]]:
+    """Return a folder's model in eval mode, and the names of the weights the folder lacks."""
     folder = Path(path)
     if not any((folder / f"model.safetensors{end}").is_file() for end in ("", ".index.json")):
         raise BabelscopeError(
@@ -75,11 +146,11 @@ def read_model(path: str | Path, kind: type[Any], dtype: torch.dtype) -> Any:
     try:
         model, report = kind.from_pretrained(
             path,
-            dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **options,
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[-1]
@@ -87,13 +158,27 @@ def read_model(path: str | Path, kind: type[Any], dtype: torch.dtype) -> Any:
             f"The weights in {path} cannot be loaded as {kind.__name__} ({reason}).",
             "Make or fetch the folder anew.",
         ) from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise BabelscopeError(
-            f"{path} lacks {len(missing)} weights of {kind.__name__}, such as {missing[0]}.",
-            "Choose a checkpoint of the architecture its config.json names.",
-        )
-    return model.eval()
+    return model.eval(), sorted(report["missing_keys"])
+
+
+def _lacks(path: str | Path, kind: type[Any], missing: list[str]) -> BabelscopeError:
+    return BabelscopeError(
+        f"{path} lacks {len(missing)} weights of {kind.__name__}, such as {missing[0]}.",
+        "Choose a checkpoint of the architecture its config.json names.",
+    )
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers from warning that a head is new, which is the point."""
+    from transformers.utils import logging as reports
+
+    before = reports.get_verbosity()
+    reports.set_verbosity_error()
+    try:
+        yield
+    finally:
+        reports.set_verbosity(before)
 
 
 def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":

@@ -51,4 +51,12 @@ def make_task(
         from babelscope.tasks.mlm import MaskedLanguageModelling
 
         return MaskedLanguageModelling(folder)
+    if name == "ner":
+        from babelscope.tasks.ner import NamedEntities, read_scheme
+
+        return NamedEntities(folder, read_scheme(train), max_tokens=settings["max_tokens"])
+    if name == "nli":
+        from babelscope.tasks.nli import Inference
+
+        return Inference(folder, max_tokens=settings["max_tokens"])
     raise ValueError(f"task is {name!r}; known: mlm, ner, nli")
