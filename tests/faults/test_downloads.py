@@ -11,13 +11,14 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 import requests
 
 from babelscope.corpus import mirrors, verification
-from babelscope.corpus.archives import fetch_archive
+from babelscope.corpus.archives import fetch_corpus
 from babelscope.corpus.dumps import download, find_dump
 from babelscope.corpus.multistream import download_sample
 from babelscope.corpus.servers import Patience, Server
@@ -376,32 +377,73 @@ def test_a_small_disk_is_one_error(server, small_disk, tmp_path):
     assert "could not be written: No space left on device. Free space" in last
 
 
-def test_an_archive_of_text_is_unpacked_within_its_folder(server, patience, tmp_path):
-    def archive(name: str) -> bytes:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+def tar(members: dict[str, bytes], mode: str = "w:gz") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for name, content in members.items():
             member = tarfile.TarInfo(name)
-            member.size = 5
-            tar.addfile(member, io.BytesIO(b"text\n"))
-        return buffer.getvalue()
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
 
-    def fetch(name: str) -> Path:
-        server.files["x/set.tar.gz"] = archive(name)
-        digest = hashlib.sha256(server.files["x/set.tar.gz"]).hexdigest()
-        fetch_archive(
-            f"{server.url}/x/set.tar.gz",
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def fetch(server, patience, tmp_path):
+    """Return a function that fetches archives as one corpus."""
+
+    def fetch(archives: dict[str, bytes], checksums: int | None = None) -> Path:
+        server.files |= {f"x/{name}": content for name, content in archives.items()}
+        sums = [hashlib.sha256(content).hexdigest() for content in archives.values()]
+        fetch_corpus(
+            " ".join(f"{server.url}/x/{name}" for name in archives),
             tmp_path / "set",
             tmp_path / "partial",
-            sha256=digest,
+            sha256=" ".join(sums[:checksums]),
             contact="me",
             patience=patience,
         )
         return tmp_path / "set"
 
-    assert (fetch("dev/eng.dev") / "dev" / "eng.dev").read_text() == "text\n"
-    with pytest.raises(BabelscopeError, match="cannot be unpacked"):
-        fetch("../outside.txt")
-    assert not (tmp_path / "outside.txt").exists()
+    return fetch
+
+
+def test_an_archive_of_text_is_unpacked_within_its_folder(fetch, tmp_path):
+    folder = fetch({"set.tar.gz": tar({"dev/eng.dev": b"text\n"})})
+    assert (folder / "dev" / "eng.dev").read_text() == "text\n"
+    for name, write in (("set.tar.gz", tar), ("set.zip", zipped)):
+        for member in ("../outside.txt", "/outside.txt", "a/../../outside.txt"):
+            if write is tar and member[0] == "/":  # taken below the folder
+                continue
+            with pytest.raises(BabelscopeError, match="cannot be unpacked"):
+                fetch({name: write({member: b"text"})})
+    assert not list(tmp_path.rglob("outside.txt"))
+
+
+def test_several_archives_are_one_corpus_and_archives_in_them_folders(fetch):
+    """As XNLI was published, in two archives, and WikiANN, with one per language in another."""
+    inner = tar({"train": b"en:a\tO\n"})
+    folder = fetch({"a.zip": zipped({"en.tar.gz": inner}), "b.zip": zipped({"B/dev.tsv": b"x"})})
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {"en/train", "B/dev.tsv"}
+
+
+def test_every_archive_needs_a_checksum(fetch, server):
+    with pytest.raises(BabelscopeError, match="1 values of sha256 for 2 archives"):
+        fetch({"a.zip": zipped({"a": b""}), "b.zip": zipped({"b": b""})}, checksums=1)
+    assert server.requests == []
+
+
+def test_a_damaged_zip_archive(fetch):
+    with pytest.raises(BabelscopeError, match=r"a\.zip"):
+        fetch({"a.zip": zipped({"a": b"text" * 99})[:-30]})
 
 
 @pytest.fixture

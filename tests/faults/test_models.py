@@ -1,4 +1,4 @@
-"""Models that are not what a row of models.tsv says."""
+"""Models and data sets of the hub that are not what their row of a table says."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from babelscope.corpus.archives import fetch_corpus
 from babelscope.errors import BabelscopeError
 from babelscope.models.hub import fetch_model
 
@@ -65,19 +66,25 @@ def test_a_missing_shard(folder, tmp_path):
         fetch_model(str(folder), tmp_path / "model")
 
 
-@pytest.fixture
-def hub(server, folder):
-    """Return a server that answers as the hub does for one repository at one commit."""
+def offer(server, repository, files, kind="models"):
+    """Let a server answer as the hub does for one repository at one commit."""
     listing = []
-    for path in sorted(folder.iterdir()):
-        content = path.read_bytes()
-        address = f"some/model/resolve/{COMMIT}/{path.name}"
+    start = "" if kind == "models" else f"{kind}/"
+    for path, content in sorted(files.items()):
+        address = f"{start}{repository}/resolve/{COMMIT}/{path}"
         server.files[address] = content
         server.answer_always(address, headers={"X-Repo-Commit": COMMIT})
         oid = hashlib.sha1(content).hexdigest()
-        listing.append({"type": "file", "path": path.name, "size": len(content), "oid": oid})
+        listing.append({"type": "file", "path": path, "size": len(content), "oid": oid})
     for query in ("", "?recursive=True&expand=False", "?recursive=true&expand=false"):
-        server.files[f"api/models/some/model/tree/{COMMIT}{query}"] = json.dumps(listing).encode()
+        address = f"api/{kind}/{repository}/tree/{COMMIT}{query}"
+        server.files[address] = json.dumps(listing).encode()
+
+
+@pytest.fixture
+def hub(server, folder):
+    """Return a server that answers as the hub does for one repository at one commit."""
+    offer(server, "some/model", {path.name: path.read_bytes() for path in folder.iterdir()})
     return server
 
 
@@ -102,3 +109,66 @@ def test_no_network_names_the_model(tmp_path):
     options = {"revision": COMMIT, "partial": tmp_path / "partial"}
     with pytest.raises(BabelscopeError, match="could not be fetched"):
         fetch_model("some/model", tmp_path / "model", endpoint="http://127.0.0.1:9", **options)
+
+
+SET = f"hf://datasets/some/set@{COMMIT}"
+
+
+@pytest.fixture
+def fetch(server, tmp_path):
+    """Return a function that fetches files of a data set with two languages and a program."""
+    files = {
+        f"{lang}/{split}-00000-of-00001.parquet": f"{lang} {split}".encode()
+        for lang in ("en", "de")
+        for split in ("train", "test")
+    }
+    files |= {"set.py": b"raise SystemExit", "README.md": b"#"}
+    offer(server, "some/set", files, "datasets")
+
+    def fetch(*patterns, url=SET):
+        fetch_corpus(
+            url,
+            tmp_path / "set",
+            tmp_path / "partial",
+            sha256="",
+            contact=None,
+            patterns=patterns,
+            endpoint=server.url,
+        )
+        return tmp_path / "set"
+
+    return fetch
+
+
+def test_a_data_set_at_a_commit(fetch, server, tmp_path):
+    folder = fetch("en/train-*.parquet", "en/test-*.parquet")
+    found = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.*")}
+    assert found == {
+        f"en/{split}-00000-of-00001.parquet": f"en {split}" for split in ("train", "test")
+    }
+    asked = {path for _, path, _ in server.requests}
+    assert not any("/de/" in path or path.endswith((".py", ".md")) for path in asked)
+    assert not (tmp_path / "partial").exists()
+
+
+def test_a_data_set_without_a_language(fetch, tmp_path):
+    with pytest.raises(BabelscopeError, match=r"has no file sw/train-\*\.parquet"):
+        fetch("en/train-*.parquet", "sw/train-*.parquet")
+    assert not (tmp_path / "set").exists()
+
+
+def test_programs_of_a_data_set_are_not_even_fetched(fetch, server):
+    with pytest.raises(BabelscopeError, match=r"set\.py .* is no data"):
+        fetch("set.py")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("address", ["hf://datasets/some/set@main", "hf://models/a/b@" + COMMIT])
+def test_a_data_set_needs_a_commit(fetch, address):
+    with pytest.raises(BabelscopeError, match="a commit of 40 digits"):
+        fetch("en/train-*.parquet", url=address)
+
+
+def test_a_data_set_that_does_not_exist(fetch):
+    with pytest.raises(BabelscopeError, match="The dataset other/set on the hub"):
+        fetch("a.tsv", url=SET.replace("some", "other"))

@@ -220,6 +220,21 @@ def archive_of(wildcards):
     return corpora[wildcards.corpus].model_dump(include={"url", "sha256"})
 
 
+def patterns_of(wildcards):
+    """Return which files of the hub's a corpus needs; of an archive, all are taken."""
+    row = corpora[wildcards.corpus]
+    if not row.url.startswith("hf:"):
+        return []
+    names = [name for name, _, _ in row.parts.values()] if row.splits else [""]
+    path = row.path.removeprefix("{fetched}/")
+    paths = product(names, TICKET_LANGS if row.splits else LANGS)
+    return list(
+        dict.fromkeys(
+            in_language(path.replace("{split}", name), lang) for name, lang in paths
+        )
+    )
+
+
 def extra_text(wildcards):
     """Return the file of further text in a language, if the configuration names one."""
     extra = settings.articles.extra

@@ -1,7 +1,7 @@
 """Everything that comes from outside, and the demo data that comes from nowhere.
 
 Makes `<resources>/dumps/{wiki}/{date}`, a folder of archives of articles with their description
-`dump.json`, `<resources>/corpora/{corpus}`, an unpacked archive of parallel text,
+`dump.json`, `<resources>/corpora/{corpus}`, a corpus as it was fetched,
 `<resources>/models/{model}`, a model with its tokenizer, and `<resources>/demo`. Only the rules of
 this file use the network. They are not repeated when they fail, since they have been patient
 themselves.
@@ -62,13 +62,15 @@ rule download_dump:
 
 
 rule download_corpus:
-    """An archive of parallel text that config/corpora.tsv gives an address and a checksum for."""
+    """A corpus that config/corpora.tsv gives addresses and checksums for, or a commit of the hub."""
     output:
         corpus=directory("<resources>/corpora/{corpus}"),
     log:
         "<logs>/download_corpus/{corpus}.log",
     benchmark:
         "<benchmarks>/download_corpus/{corpus}.tsv"
+    wildcard_constraints:
+        corpus=any_of([*settings.parallel.corpora, *DATASETS]),
     conda:
         "../../envs/text.yaml"
     threads: 1
@@ -79,6 +81,7 @@ rule download_corpus:
         contact=settings.dumps.contact or "",
     params:
         archive=archive_of,
+        patterns=patterns_of,
         partial=partial_of,
     script:
         "../scripts/download_corpus.py"

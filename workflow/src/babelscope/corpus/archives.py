@@ -1,61 +1,141 @@
-"""Archives of parallel text: fetched, verified by SHA-256 and unpacked within their folder."""
+"""Corpora from elsewhere: archives, verified and unpacked within a folder, or the hub's files."""
 
+import re
 import shutil
 import tarfile
-from pathlib import Path
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 from babelscope.corpus.mirrors import Mirror
 from babelscope.corpus.servers import PATIENCE, Patience
 from babelscope.errors import BabelscopeError
+from babelscope.hub import download_files
 from babelscope.io import atomic
 
+DATASET = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
+UNREADABLE = (shutil.ReadError, tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError)
+DATA = (".parquet", ".jsonl", ".tsv", ".txt")
 
-def fetch_archive(
+
+def fetch_corpus(
     url: str,
     folder: str | Path,
     partial: str | Path,
     *,
     sha256: str,
     contact: str | None,
+    patterns: Sequence[str] = (),
     patience: Patience = PATIENCE,
+    endpoint: str | None = None,
 ) -> None:
-    """Fetch a tar or zip archive and unpack it into `folder`, which appears when all is there.
+    """Fetch a corpus into `folder`, which appears when all is there.
 
     Parameters
     ----------
     url
-        Address of the archive: tar, plain or compressed, or zip.
+        Addresses of archives, with spaces between them: tar, plain or compressed, or zip. Or
+        ``hf://datasets/OWNER/NAME@COMMIT``: files of a data set on the hub.
     folder
-        Where its members appear.
+        Where files appear, those of an archive within an archive in a folder of its name.
     partial
-        Where the unfinished download waits for the next run; removed at success.
+        Where an unfinished download waits for the next run; removed at success.
     sha256
-        The archive's checksum, 64 hexadecimal digits.
+        The archives' checksums, 64 hexadecimal digits each, with spaces between them.
     contact
         E-mail address or URL for the User-Agent.
+    patterns
+        Paths of the files wanted from the hub, with ``*``; each must fit one.
     patience
         How long a failing server is waited for.
+    endpoint
+        Address of the hub; by default the usual one, or the variable ``HF_ENDPOINT``.
 
     Raises
     ------
     BabelscopeError
-        If the archive cannot be had, is not the one that the checksum describes, or has a member
-        that would leave the folder.
+        If a file cannot be had, an archive is not the one that its checksum describes, or it has a
+        member that would leave the folder.
     """
-    if not sha256:
+    if url.startswith("hf:"):
+        _fetch_dataset(url, Path(folder), Path(partial), patterns, endpoint)
+    else:
+        _fetch_archives(url.split(), folder, Path(partial), sha256.split(), contact, patience)
+    shutil.rmtree(partial)
+
+
+def _fetch_dataset(
+    url: str, folder: Path, partial: Path, patterns: Sequence[str], endpoint: str | None
+) -> None:
+    address = DATASET.fullmatch(url)
+    if not address:
         raise BabelscopeError(
-            f"config/corpora.tsv: {url} has no sha256.", "Add the checksum of the archive."
+            f"config/corpora.tsv: {url} does not name a data set and a commit of 40 digits.",
+            "Write hf://datasets/OWNER/NAME@COMMIT.",
         )
-    base, _, name = url.rpartition("/")
-    archive = Path(partial) / name
-    with Mirror(base, contact, patience) as mirror:
-        mirror.fetch(name, archive, size=None, checksum=sha256)
+    for pattern in patterns:
+        if not set(PurePosixPath(pattern).suffixes) & set(DATA):
+            raise BabelscopeError(
+                f"config/corpora.tsv: {pattern} of {url} is no data; {', '.join(DATA)} are.",
+                "Name files of the data set that hold data; its programs are never run.",
+            )
+    download_files(*address.groups(), partial, patterns, kind="dataset", endpoint=endpoint)
+    with atomic(folder) as temporary:
+        for pattern in patterns:
+            files = [path.relative_to(partial) for path in partial.glob(pattern)]
+            if not files:
+                raise BabelscopeError(
+                    f"{url} has no file {pattern}.",
+                    "Correct path and splits in config/corpora.tsv, or choose fewer languages.",
+                )
+            for file in files:
+                (temporary / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(partial / file, temporary / file)
+
+
+def _fetch_archives(
+    urls: Sequence[str],
+    folder: str | Path,
+    partial: Path,
+    checksums: Sequence[str],
+    contact: str | None,
+    patience: Patience,
+) -> None:
+    if len(urls) != len(checksums):
+        raise BabelscopeError(
+            f"config/corpora.tsv: {' '.join(urls)}: {len(checksums)} values of sha256 for"
+            f" {len(urls)} archives.",
+            "Add the checksum of each archive.",
+        )
+    archives = []
+    for url, checksum in zip(urls, checksums, strict=True):
+        base, _, name = url.rpartition("/")
+        archives.append(partial / name)
+        with Mirror(base, contact, patience) as mirror:
+            mirror.fetch(name, archives[-1], size=None, checksum=checksum)
     with atomic(folder) as temporary:
         temporary.mkdir()
-        try:
-            shutil.unpack_archive(archive, temporary, filter="data")
-        except (shutil.ReadError, tarfile.TarError, ValueError, EOFError) as error:
-            raise BabelscopeError(
-                f"{url} cannot be unpacked ({error}).", "Correct its row in config/corpora.tsv."
-            ) from error
-    shutil.rmtree(partial)
+        for url, archive in zip(urls, archives, strict=True):
+            try:
+                _unpack(archive, temporary)
+            except UNREADABLE as error:
+                raise BabelscopeError(
+                    f"{url} cannot be unpacked ({error}).", "Correct its row in config/corpora.tsv."
+                ) from error
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack an archive, and the compressed tar archives in it."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as members:
+            for name in members.namelist():
+                if name.startswith("/") or ".." in PurePosixPath(name).parts:
+                    raise ValueError(f"{name} would be outside the folder")
+            members.extractall(folder)
+    else:
+        shutil.unpack_archive(archive, folder, filter="data")
+    for inner in sorted(folder.rglob("*.tar.gz")):
+        shutil.unpack_archive(
+            inner, inner.with_name(inner.name.removesuffix(".tar.gz")), filter="data"
+        )
+        inner.unlink()

@@ -20,6 +20,7 @@ SPELLINGS: dict[Any, str] = {
     "contradictory": "contradiction",  # in its translated training data
 }
 UNLABELLED = ("-", "", None, -1)  # the annotators did not agree
+LEFT_OUT = ("unlabelled", "empty")
 COLUMNS = {  # names of each column in published files
     "premise": ("premise", "sentence1"),
     "hypothesis": ("hypothesis", "hypo", "sentence2"),
@@ -64,7 +65,7 @@ def read_nli(
         If a column is missing, a label is another word or number, an id repeats, or no labelled
         pair of the language is there; with file and line.
     """
-    counts = dict.fromkeys(("found", "unlabelled", "empty", "replaced"), 0)
+    counts: dict[str, int] = dict.fromkeys(("found", *LEFT_OUT, "replaced"), 0)
     rows: dict[str, tuple[str, str, str]] = {}
     for place, row in _rows(path, format):
         if row.get("language", language) != language:
@@ -75,7 +76,7 @@ def read_nli(
         if label in UNLABELLED:
             counts["unlabelled"] += 1
             continue
-        if label not in SPELLINGS or isinstance(label, bool):
+        if type(label) not in (str, int) or label not in SPELLINGS:
             raise BabelscopeError(
                 f"{place}: the label {label!r} is not one of {', '.join(LABELS)}.",
                 "Repair it, or write - where there is no label.",
@@ -95,7 +96,7 @@ def read_nli(
             f" {counts['unlabelled']} without a label, {counts['empty']} without text.",
             "Choose another file in config/corpora.tsv, or fewer languages.",
         )
-    for what in ("unlabelled", "empty", "replaced"):
+    for what in (*LEFT_OUT, "replaced"):
         if counts[what]:
             logger.warning("%s: of %d pairs %d are %s", path, counts["found"], counts[what], what)
     columns = pd.Index(list(COLUMNS))

@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from babelscope.errors import BabelscopeError
+from babelscope.hub import download_files
 from babelscope.io import atomic, read_json
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ def fetch_model(
     if revision:
         if partial is None:
             raise ValueError("a download needs a folder for unfinished files")
-        source = _download(location, revision, Path(partial), endpoint)
+        download_files(location, revision, partial, WANTED, kind="model", endpoint=endpoint)
+        source = Path(partial)
     else:
         source = Path(location)
         if not source.is_dir():
@@ -72,42 +74,6 @@ def fetch_model(
             shutil.copy2(file, folder / file.name)
     if revision and partial is not None:
         shutil.rmtree(partial)
-
-
-def _download(repository: str, revision: str, partial: Path, endpoint: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        snapshot_download(
-            repository,
-            revision=revision,
-            local_dir=partial,
-            allow_patterns=list(WANTED),
-            endpoint=endpoint,
-        )
-    except GatedRepoError:
-        problem = "asks for its terms to be accepted"
-        remedy = "Accept them on the hub, then set HF_TOKEN."
-    except RevisionNotFoundError:
-        problem, remedy = f"has no commit {revision}", "Correct the revision in config/models.tsv."
-    except RepositoryNotFoundError:
-        problem, remedy = "does not exist", "Correct the location in config/models.tsv."
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        problem = f"could not be fetched ({str(error).splitlines()[0]})"
-        remedy = (
-            "Check the network and run the same command again, which goes on from finished files;"
-            " or name a folder with the model in config/models.tsv, source local."
-        )
-    else:
-        return partial
-    raise BabelscopeError(f"The model {repository} on the hub {problem}.", remedy)
 
 
 def _wanted_files(folder: Path, location: str) -> list[Path]:
