@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ABSENT = ("pydantic", "zstandard", "datasets", "scipy", "faiss", "gudhi", "snakemake")
 
 
-@pytest.mark.parametrize("name", ["cka", "encoding", "importance", "masking", "mlm_step"])
+@pytest.mark.parametrize(
+    "name", ["cka", "encoding", "importance", "masking", "mlm_step", "ticket_overlap"]
+)
 def test_the_two_ways_agree(name):
     command = [sys.executable, "-m", f"benchmarks.{name}", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
