@@ -11,13 +11,15 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
-from babelscope.demo.grammar import Grammar, Sentence, Span
+from babelscope.demo.grammar import Grammar, Sentence
 from babelscope.demo.knowledge import Fact, Knowledge
+from babelscope.demo.wording import extent, join, state
 from babelscope.seeds import derive_seed, stable_hash
 
 NAMELESS = 0.12  # share of sentences without a name, as far as there are such facts
 JOINED = 0.2  # share of the others that also state a second fact of the subject
-NAMES_AT_MOST = 4  # in a sentence, so that it stays short
+CHARACTERS = 78  # of a sentence at most, in whatever language and pattern
+JOINED_CHARACTERS = 95  # of two
 USES = 3  # of a fact within a split, one per pattern
 
 
@@ -43,7 +45,7 @@ def plan_sentences(
     def order(fact: Fact) -> int:
         return stable_hash(seed, "ner", split, fact.id)
 
-    short = [fact for fact in facts if len(fact.objects) < NAMES_AT_MOST]
+    short = [fact for fact in facts if extent(fact) <= CHARACTERS]
     named = sorted((fact for fact in short if _labels(knowledge, fact)), key=order)
     others = sorted((fact for fact in short if not _labels(knowledge, fact)), key=order)
     about: dict[str, list[Fact]] = defaultdict(list)
@@ -56,7 +58,7 @@ def plan_sentences(
         partners = [
             other
             for other in about[fact.subject]
-            if other.id != fact.id and len(fact.objects + other.objects) < NAMES_AT_MOST - 1
+            if other.id != fact.id and extent(fact) + extent(other) <= JOINED_CHARACTERS
         ]
         joined = partners and generator.random() < JOINED
         rows.append((fact, generator.choice(partners)) if joined else (fact,))
@@ -73,10 +75,8 @@ def _repeat(facts: list[Fact], count: int) -> list[Fact]:
     return (facts * USES)[:count]
 
 
-def tag(
-    facts: tuple[Fact, ...], grammar: Grammar, split: str, row: int, seed: int
-) -> list[tuple[str, str]]:
-    """Say one or two facts in a language, as tokens with their IOB2 tags.
+def say(facts: tuple[Fact, ...], grammar: Grammar, split: str, row: int, seed: int) -> Sentence:
+    """Say one or two facts about a subject in a language.
 
     Parameters
     ----------
@@ -88,7 +88,11 @@ def tag(
         The patterns follow from them and the language.
     """
     generator = random.Random(derive_seed(seed, "ner", split, grammar.language, row))
-    sentence = join([state(fact, grammar, generator, first=not i) for i, fact in enumerate(facts)])
+    return join([state(fact, grammar, generator, first=not i) for i, fact in enumerate(facts)])
+
+
+def tag(sentence: Sentence, grammar: Grammar) -> list[tuple[str, str]]:
+    """Return the tokens of a sentence with their IOB2 tags."""
     entities = grammar.knowledge.entities
     spans = [
         (span.start, span.end, entities[span.key].label)
@@ -104,40 +108,6 @@ def tag(
                 label = f"{'B' if start == first else 'I'}-{kind}"
         tagged.append((token, label))
     return tagged
-
-
-def state(
-    fact: Fact, grammar: Grammar, generator: random.Random, *, first: bool, without: str = ""
-) -> Sentence:
-    """State a fact, with a connective now and then if it is not the first.
-
-    Parameters
-    ----------
-    fact
-        What to say.
-    grammar
-        Of the language.
-    generator
-        Draws pattern and connective.
-    first
-        Whether nothing is said before.
-    without
-        A pattern that must not be used.
-    """
-    patterns = [pattern for pattern in grammar.patterns(fact.relation) if pattern != without]
-    opening = "" if first else generator.choice(["", *grammar.rules["connectives"]])
-    return grammar.fill(generator.choice(patterns), fact, opening)
-
-
-def join(sentences: list[Sentence]) -> Sentence:
-    """Return one text of several sentences; Chinese puts no space between them."""
-    text, spans = "", []
-    for sentence in sentences:
-        if text and not text.endswith("。"):
-            text += " "
-        spans += [Span(s.start + len(text), s.end + len(text), s.key) for s in sentence.spans]
-        text += sentence.text
-    return Sentence(text, tuple(spans), sentences[0].fact)
 
 
 def tokenize(text: str, cuts: set[int], *, characters: bool) -> list[tuple[int, str]]:

@@ -14,14 +14,15 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from babelscope.demo.entities import join, state
 from babelscope.demo.grammar import Grammar
 from babelscope.demo.knowledge import LANGUAGES, Fact, Knowledge
+from babelscope.demo.wording import extent, join, state
 from babelscope.seeds import derive_seed, stable_hash
 
 LABELS = ("entailment", "neutral", "contradiction")
-JOINED = 0.4  # share of premises that state two facts, where the subject has enough
-OBJECTS_AT_MOST = 2  # of a fact in a premise, so that it stays short
+JOINED = 0.4  # share of premises that state two facts, where the subject has enough short ones
+CHARACTERS = 78  # of a sentence at most, in whatever language and pattern
+JOINED_CHARACTERS = 160  # of a hypothesis and a premise of two facts
 USES = 9  # of a slot within a split, three with each label
 
 NAMED = frozenset(
@@ -73,6 +74,7 @@ WITHIN = {
     "noble gas": "nonmetal",
     "halogen": "nonmetal",
     "metalloid": "nonmetal",
+    "post-transition metal": "metalloid",
     "lanthanide": "transition metal",
     "actinide": "transition metal",
     "ice giant": "gas giant",
@@ -150,11 +152,12 @@ def plan_pairs(
     """
     about: dict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
-        if len(fact.objects) <= OBJECTS_AT_MOST:
+        if extent(fact) <= CHARACTERS:
             about[fact.subject].append(fact)
     groups: dict[tuple[str, str], list[Fact]] = defaultdict(list)
     for fact in sorted(facts, key=lambda fact: stable_hash(seed, "nli", split, fact.id)):
-        if fact.relation in FUNCTIONAL and _companions(fact, about):
+        short = extent(fact) <= CHARACTERS
+        if short and fact.relation in FUNCTIONAL and _companions(fact, about):
             groups[fact.relation, knowledge.entities[fact.subject].kind].append(fact)
     wrong = {
         fact.id: (fact, value)
@@ -171,7 +174,7 @@ def plan_pairs(
         label = LABELS[(place + turn) % len(LABELS)]
         companions = _companions(fact, about)
         generator.shuffle(companions)
-        joined = len(companions) > 1 and generator.random() < JOINED
+        joined = generator.random() < JOINED and _may_join(fact, companions)
         coin = generator.random() < 0.5
         if label == "neutral":
             premise = companions[: 1 + joined]
@@ -192,6 +195,14 @@ def _companions(fact: Fact, about: dict[str, list[Fact]]) -> list[Fact]:
         if len(pair) == 2 and pair not in TIED:
             found.setdefault(other.relation, other)
     return list(found.values())
+
+
+def _may_join(fact: Fact, companions: list[Fact]) -> bool:
+    """Whether a premise of two facts stays short, whichever of the labels the pair has."""
+    if len(companions) < 2:
+        return False
+    own, first, second = extent(fact), extent(companions[0]), extent(companions[1])
+    return own + first + max(own, second) <= JOINED_CHARACTERS
 
 
 def _wrong_values(knowledge: Knowledge, group: list[Fact]) -> list[tuple[Fact, Fact]]:
@@ -270,9 +281,9 @@ def verbalize_pair(
     """
     generator = random.Random(derive_seed(seed, "nli", split, grammar.language, row))
     pattern = generator.choice(grammar.patterns(pair.hypothesis.relation))
-    hypothesis = grammar.fill(pattern, pair.hypothesis)
-    premise = [
-        state(fact, grammar, generator, first=not i, without=pattern)
-        for i, fact in enumerate(pair.premise)
-    ]
-    return join(premise).text, hypothesis.text
+    premise = []
+    for fact in pair.premise:
+        same = fact.relation == pair.hypothesis.relation
+        without = grammar.fill(pattern, fact).text if same else ""
+        premise.append(state(fact, grammar, generator, first=not premise, without=without))
+    return join(premise).text, grammar.fill(pattern, pair.hypothesis).text

@@ -8,9 +8,10 @@ label, and every label follows from the sentences of its row alone.
 """
 
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
-from babelscope.demo.entities import format_sentence, plan_sentences, tag
+from babelscope.demo.entities import format_sentence, plan_sentences, say, tag
 from babelscope.demo.grammar import load_grammar
 from babelscope.demo.inference import plan_pairs, verbalize_pair
 from babelscope.demo.knowledge import Fact, Knowledge
@@ -98,32 +99,41 @@ def write_tasks(
     BabelscopeError
         If there are not enough facts for these sizes.
     """
-    for split, facts in split_facts(knowledge, held_out, seed).items():
-        sentences, most = plan_sentences(knowledge, facts, sizes(ner)[split], split, seed)
-        _check("ner", len(sentences), sizes(ner)[split], most, split)
-        pairs, most = plan_pairs(knowledge, facts, sizes(nli)[split], split, seed)
-        _check("nli", len(pairs), sizes(nli)[split], most, split)
-        for language in languages:
-            grammar = load_grammar(language)
-            blocks = [
-                format_sentence(tag(sentence, grammar, split, row, seed), language)
-                for row, sentence in enumerate(sentences)
-            ]
-            _write(folder / "ner" / language / f"{split}.tsv", "\n".join(blocks))
-            lines = ["premise\thypothesis\tlabel"]
-            for row, pair in enumerate(pairs):
-                premise, hypothesis = verbalize_pair(pair, grammar, split, row, seed)
-                lines.append(f"{premise}\t{hypothesis}\t{pair.label}")
-            _write(folder / "nli" / language / f"{split}.tsv", "\n".join(lines) + "\n")
+    splits = split_facts(knowledge, held_out, seed)
+    sentences = {
+        split: plan_sentences(knowledge, facts, sizes(ner)[split], split, seed)
+        for split, facts in splits.items()
+    }
+    pairs = {
+        split: plan_pairs(knowledge, facts, sizes(nli)[split], split, seed)
+        for split, facts in splits.items()
+    }
+    _check("ner", ner, {split: most for split, (_, most) in sentences.items()})
+    _check("nli", nli, {split: most for split, (_, most) in pairs.items()})
+    for language, split in product(languages, splits):
+        grammar = load_grammar(language)
+        blocks = [
+            format_sentence(tag(say(facts, grammar, split, row, seed), grammar), language)
+            for row, facts in enumerate(sentences[split][0])
+        ]
+        _write(folder / "ner" / language / f"{split}.tsv", "\n".join(blocks))
+        lines = ["premise\thypothesis\tlabel"]
+        for row, pair in enumerate(pairs[split][0]):
+            premise, hypothesis = verbalize_pair(pair, grammar, split, row, seed)
+            lines.append(f"{premise}\t{hypothesis}\t{pair.label}")
+        _write(folder / "nli" / language / f"{split}.tsv", "\n".join(lines) + "\n")
 
 
-def _check(name: str, found: int, wanted: int, most: int, split: str) -> None:
-    """Refuse a size that the facts of a split do not yield."""
-    if found < wanted:
-        limit = next(rows for rows in range(most * 9, 0, -1) if sizes(rows)[split] <= most)
+def _check(name: str, wanted: int, most: dict[str, int]) -> None:
+    """Refuse a size for which some split has not enough facts."""
+    if any(rows > most[split] for split, rows in sizes(wanted).items()):
+        limit = next(
+            rows
+            for rows in range(wanted, 0, -1)
+            if all(sizes(rows)[split] <= most[split] for split in most)
+        )
         raise BabelscopeError(
-            f"demo.{name} asks for {wanted} rows of {split}, but the demo's knowledge base yields "
-            f"at most {most}.",
+            f"demo.{name} is {wanted}, but the demo's knowledge base allows at most {limit}.",
             f"Set demo.{name} to {limit} or less, or demo.sentences to less.",
         )
 
