@@ -46,6 +46,7 @@ GPUS = settings.compute.processes if settings.compute.device == "cuda" else 0
 
 # Settings of a training that change no result; they are resources, not params.
 HOUSEKEEPING = {"save_steps", "report_to"}
+TASK_HOUSEKEEPING = {"save_steps", "logging_steps"}
 SHOWN = {"english", "colour", "marker"}
 HEADS_TABLES = [
     "corpus",
@@ -525,3 +526,77 @@ def finetuned_model(wildcards):
     if settings.mlm.eval_only:
         return base_of(wildcards)
     return "<results>/models/{model}/finetuned/s{seed}"
+
+
+def task_settings(wildcards):
+    """Return the section of a task without what changes no result, or only that of a transfer."""
+    settings_of = section(f"tasks.{wildcards.task}")
+    kept = {key: value for key, value in settings_of.items() if key != "transfer_steps"}
+    rounds = settings_of["training"].items()
+    return kept | {
+        "training": {
+            key: value for key, value in rounds if key not in TASK_HOUSEKEEPING
+        }
+    }
+
+
+def task_housekeeping(key):
+    """Return a resource: a setting of a task's training that changes no result."""
+
+    def resource(wildcards):
+        return section(f"tasks.{wildcards.task}.training")[key]
+
+    return resource
+
+
+def transfer_steps(wildcards):
+    """Return how many steps a transferred mask is trained; None: as many as in a round."""
+    return section(f"tasks.{wildcards.task}")["transfer_steps"]
+
+
+def tag_scheme(wildcards):
+    """Return the files whose tags are a task's labels: those of all languages."""
+    if wildcards.task != "ner":
+        return []
+    return [
+        task_files(wildcards.task, lang).replace("{split}", "train")
+        for lang in TICKET_LANGS
+    ]
+
+
+def transfer_tests(wildcards):
+    """Return the test examples of a task in every language of the study."""
+    return [
+        task_files(wildcards.task, lang).replace("{split}", "test")
+        for lang in TICKET_LANGS
+    ]
+
+
+def transfer_sources(wildcards):
+    """Return the places whose tickets are tried on a target: its task's, then its language's."""
+    return [[wildcards.task, lang] for lang in TICKET_LANGS] + [
+        [task, wildcards.lang]
+        for task in settings.tickets.tasks
+        if task != wildcards.task
+    ]
+
+
+def transfer_masks(wildcards):
+    """Return the tickets of `transfer_sources`."""
+    return [
+        f"<results>/masks/{{model}}/s{{seed}}/{task}/{lang}/ticket/k{{kept}}.safetensors"
+        for task, lang in transfer_sources(wildcards)
+    ]
+
+
+def checkpoints_of_search(wildcards, output):
+    """Return the folder in which a search for tickets keeps its state."""
+    variant = Path(output.masks[0]).parent
+    home = variant.parents[1] / ".checkpoints"
+    return str(home / f"{wildcards.lang}-{wildcards.variant}")
+
+
+def checkpoints_of_transfer(wildcards, output):
+    """Return the folder in which a transfer keeps the networks it has trained."""
+    home = Path(output.scores).parents[1] / ".checkpoints"
+    return str(home / f"{wildcards.lang}-k{wildcards.kept}")

@@ -5,6 +5,85 @@ Requires base models (`base_of`), examples of every task (`task_files`). Makes, 
 """
 
 
+rule find_ticket:
+    """Masks of one task and language, from all weights down to the fewest, with scores of each."""
+    input:
+        model=base_of,
+        train=examples_of("train"),
+        valid=examples_of("valid"),
+        test=examples_of("test"),
+        scheme=tag_scheme,
+    output:
+        masks=expand(
+            "<results>/masks/{{model}}/s{{seed}}/{{task}}/{{lang}}/{{variant}}/k{kept}.safetensors",
+            kept=settings.tickets.kept,
+        ),
+        scores="<results>/scores/tickets/{model}/s{seed}/{task}/{lang}/{variant}.parquet",
+        history="<results>/scores/tickets/{model}/s{seed}/{task}/{lang}/{variant}.history.parquet",
+    log:
+        "<logs>/find_ticket/{model}/s{seed}/{task}/{lang}/{variant}.log",
+    benchmark:
+        "<benchmarks>/find_ticket/{model}/s{seed}/{task}/{lang}/{variant}.tsv"
+    retries: 2
+    conda:
+        "../../envs/torch.yaml"
+    threads: settings.compute.threads
+    resources:
+        gpu=GPUS and 1,
+        mem_mb=doubling(6000),
+        runtime=1440,
+        save_steps=task_housekeeping("save_steps"),
+        logging_steps=task_housekeeping("logging_steps"),
+    params:
+        version=1,
+        checkpoints=checkpoints_of_search,
+        kept=settings.tickets.kept,
+        task=task_settings,
+        search=section("tickets", "step", "rounds", "early_step", "pooler"),
+        tickets=section("tickets", "seed", "bootstrap"),
+        compute=section("compute", "device", "precision"),
+    script:
+        "../scripts/find_ticket.py"
+
+
+rule transfer_ticket:
+    """Tickets of one size, found anywhere, trained and scored on one task and language."""
+    input:
+        model=base_of,
+        train=examples_of("train"),
+        tests=transfer_tests,
+        masks=transfer_masks,
+        scheme=tag_scheme,
+    output:
+        scores="<results>/scores/transfer/{model}/s{seed}/{task}/{lang}/k{kept}.parquet",
+    log:
+        "<logs>/transfer_ticket/{model}/s{seed}/{task}/{lang}/k{kept}.log",
+    benchmark:
+        "<benchmarks>/transfer_ticket/{model}/s{seed}/{task}/{lang}/k{kept}.tsv"
+    retries: 2
+    conda:
+        "../../envs/torch.yaml"
+    threads: settings.compute.threads
+    resources:
+        gpu=GPUS and 1,
+        mem_mb=doubling(6000),
+        runtime=1440,
+        save_steps=task_housekeeping("save_steps"),
+        logging_steps=task_housekeeping("logging_steps"),
+    params:
+        version=1,
+        checkpoints=checkpoints_of_transfer,
+        languages=TICKET_LANGS,
+        sources=transfer_sources,
+        task=task_settings,
+        steps=transfer_steps,
+        random_masks=settings.tickets.random_masks,
+        tickets=section("tickets", "seed", "bootstrap"),
+        compute=section("compute", "device", "precision"),
+    script:
+        "../scripts/transfer_ticket.py"
+
+
 rule compute_ticket_overlap:
     """Overlap of tickets against chance, the share each keeps, and what k languages share."""
     input:

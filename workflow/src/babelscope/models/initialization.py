@@ -1,10 +1,13 @@
 """Fresh models: XLM-R's architecture at any size, and any model with random weights."""
 
+import copy
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
+from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM, XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from babelscope.config import Architecture
@@ -69,3 +72,31 @@ def randomize_model(folder: str | Path, *, seed: int) -> "PreTrainedModel":
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     torch.manual_seed(derive_seed(seed, "random"))
     return AutoModelForMaskedLM.from_config(config, dtype=torch.float32).eval()
+
+
+def randomize_body(model: nn.Module, folder: str | Path, *, seed: int) -> None:
+    """Draw anew, in place, the weights that a model took from a folder; its task's head stays.
+
+    Parameters
+    ----------
+    model
+        A transformers model.
+    folder
+        Whose weights it was loaded with. What lies outside its base model and is not in the folder
+        is the head of a task.
+    seed
+        Of the weights, which are drawn as the architecture prescribes.
+    """
+    stored: set[str] = set()
+    for path in Path(folder).glob("*.safetensors"):
+        with safe_open(path, framework="numpy") as file:
+            stored.update(file.keys())
+    body = {id(parameter) for parameter in getattr(model, "base_model", model).parameters()}
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, "random"))
+        kind: Any = type(model)
+        fresh = dict(kind(copy.deepcopy(model.config)).named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if id(parameter) in body or name in stored:
+                parameter.copy_(fresh[name])

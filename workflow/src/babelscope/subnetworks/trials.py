@@ -13,10 +13,11 @@ from babelscope.seeds import derive_seed
 from babelscope.subnetworks.masks import WeightMask
 from babelscope.subnetworks.matrices import mask_tensors
 from babelscope.tasks.base import Task
+from babelscope.tasks.choice import make_task
 from babelscope.training import checkpoints
 from babelscope.training.fitting import count_all, fit
 
-HARMLESS = {"logging_steps", "save_steps"}  # to what a training ends with
+HOUSEKEEPING = {"logging_steps", "save_steps"}  # to what a training ends with
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Trial:
 
     def fingerprint(self, files: Mapping[str, str]) -> dict[str, Any]:
         """Return all that trainings on these files depend on, as plain values."""
-        settings = self.settings.model_dump(exclude={"training": HARMLESS})
+        settings = self.settings.model_dump(exclude={"training": HOUSEKEEPING})
         model = sorted(
             path
             for path in Path(self.model).iterdir()
@@ -156,3 +157,44 @@ class Trial:
             "model": {path.name: checkpoints.checksum(path) for path in model},
             "files": {name: checkpoints.checksum(path) for name, path in files.items()},
         }
+
+
+def make_trial(
+    name: str,
+    model: str,
+    settings: Mapping[str, Any],
+    tickets: Mapping[str, Any],
+    compute: Mapping[str, Any],
+    *,
+    made_of: Sequence[str],
+    seed: int,
+) -> Trial:
+    """Return how networks of a task are trained and scored by the configuration.
+
+    Parameters
+    ----------
+    name
+        Of the task.
+    model
+        Folder of the network to start from.
+    settings
+        Section ``tasks.<name>``, as plain values; `transfer_steps` may be missing.
+    tickets
+        Of the section ``tickets``, `seed` and `bootstrap`.
+    compute
+        Of the section ``compute``, `device` and `precision`.
+    made_of, seed
+        See :class:`Trial`; the task reads `made_of`.
+    """
+    section = Section.model_validate({"transfer_steps": None, **settings})
+    return Trial(
+        task=make_task(name, settings, model, train=made_of),
+        made_of=made_of,
+        model=model,
+        settings=section,
+        seed=seed,
+        examples_seed=tickets["seed"],
+        resamples=tickets["bootstrap"],
+        device=compute["device"],
+        precision=compute["precision"],
+    )
