@@ -56,11 +56,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def snakemake(folder: Path, *targets: str) -> subprocess.CompletedProcess:
+def snakemake(folder: Path, *targets: str, settings=SETTINGS) -> subprocess.CompletedProcess:
     command = [
         *(Path(sys.executable).with_name("snakemake"), "--snakefile", ROOT / "Snakefile"),
         *("--workflow-profile", ROOT / "profiles" / "default", "--cores", "1", "--keep-going"),
-        *("--directory", folder, *targets, "--config", *SETTINGS),
+        *("--directory", folder, *targets, "--config", *settings),
     ]
     environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -89,3 +89,34 @@ def test_bad_files_in_a_run(folder):
     assert snakemake(folder, corpora[0], good).returncode == 0
     assert (folder / corpora[0]).is_file()
     assert (folder / good).stat().st_mtime_ns == made
+
+
+def test_a_task_without_data_in_a_language(folder):
+    """The job names the language and the file, and reads the other corpus all the same."""
+    for lang in ("en", "de"):
+        (folder / "data" / "ner" / "panx" / lang).mkdir(parents=True)
+        for name in ("train", "dev", "test"):
+            path = folder / "data" / "ner" / "panx" / lang / f"{name}.tsv"
+            path.write_text(f"{lang}:Bonn\tB-LOC\n{lang}:{name}\tO\n")
+    (folder / "data" / "ner" / "panx" / "de" / "train.tsv").unlink()
+    (folder / "data" / "nli" / "xnli").mkdir(parents=True)
+    for name in ("dev.en", "dev.de", "test.en", "test.de"):
+        rows = "".join(f"{name} {n}\tb\tneutral\n" for n in range(40))
+        content = "premise\thypothesis\tlabel\n" + rows
+        path = folder / "data" / "nli" / "xnli" / f"{name}.tsv.xz"
+        path.write_bytes(lzma.compress(content.encode()))
+    settings = (
+        *("languages=[en,de]", "data_root=data", "tickets={languages: [en, de]}"),
+        "tasks={ner: {corpus: panx}, nli: {corpus: xnli}}",
+    )
+    targets = [f"results/text/tasks/{name}.counts.parquet" for name in ("panx", "xnli")]
+    done = snakemake(folder, *targets, settings=settings)
+    assert done.returncode != 0
+    log = (folder / "results/logs/read_task_data/panx.log").read_text()
+    errors = [line for line in log.splitlines() if " ERROR " in line]
+    assert len(errors) == 1
+    for word in ("de has no examples for train", "data/ner/panx/de/train.tsv", "tickets.languages"):
+        assert word in errors[0]
+    assert errors[0] in done.stdout + done.stderr
+    assert [(folder / target).is_file() for target in targets] == [False, True]
+    assert (folder / "results/text/tasks/xnli/de/valid.parquet").is_file()

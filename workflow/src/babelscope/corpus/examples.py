@@ -101,8 +101,9 @@ def read_examples(
 
 
 def _need_file(path: str, language: str, splits: Sequence[str]) -> None:
-    """Refuse a language without a file; a name with * is the reader's to resolve."""
-    if "*" not in path and not Path(path).exists():
+    """Refuse a language without a file."""
+    place = Path(path)
+    if not (any(place.parent.glob(place.name)) if "*" in place.name else place.exists()):
         raise BabelscopeError(
             f"{language} has no examples for {' and '.join(splits)}: {path} does not exist.",
             "Take the language out of tickets.languages, add its file, or correct path and splits"
