@@ -1,7 +1,10 @@
 """Lottery tickets: iterative magnitude pruning, what its masks share, and what they are good for.
 
 Requires base models (`base_of`), examples of every task (`task_files`). Makes, under
-`<results>/masks/{model}/s{seed}/{task}/{lang}/{variant}/`, the masks `k{kept}.safetensors`.
+`<results>/masks/{model}/s{seed}/{task}/{lang}/{variant}/`, the masks `k{kept}.safetensors`, what they
+share beside them under `{task}/shared/`, their overlap and sizes in
+`<results>/similarity/{model}/tickets/k{kept}[.sizes|.shared].parquet`, and how it goes along with
+typology in `<results>/scores/ticket_typology/{model}/k{kept}.parquet`.
 """
 
 
