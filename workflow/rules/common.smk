@@ -278,15 +278,15 @@ def in_language(path, lang):
 
 
 def task_sources(wildcards):
-    """Return what a task's corpus is read from: its files, or the folder or demo they come in.
+    """Return what a task's corpus is read from: its files, or the folder they come in.
 
     Files that are not there are left out; the job says which, and in which language.
     """
-    path = corpora[wildcards.dataset].path
-    if "{fetched}" in path:
+    row = corpora[wildcards.dataset]
+    if "{fetched}" in row.path:
         return "<resources>/corpora/{dataset}"
-    if "{demo}" in path:
-        return list(rules.build_demo.output)
+    if "{demo}" in row.path:
+        return f"<resources>/demo/{row.kind}"
     files = task_files_below(wildcards, settings.data_root or "data_root")
     return [
         file
@@ -303,7 +303,7 @@ def task_paths(wildcards, input):
     if "{fetched}" in path:
         root = str(input.sources)
     elif "{demo}" in path:
-        root = str(Path(input.sources[0]).parent)
+        root = str(Path(input.sources).parent)
     return task_files_below(wildcards, root)
 
 
