@@ -140,3 +140,27 @@ def test_descriptions_agree_in_gender():
     german = load_grammar("de")
     texts = {german.describe("country:Netherlands", random.Random(i)).text for i in range(9)}
     assert all(text.startswith("Die Niederlande sind ") for text in texts)
+
+
+def test_a_sentence_after_a_german_colon_begins_with_a_capital():
+    german = load_grammar("de")
+    fact = german.knowledge.facts["food:animal:ostrich"]
+    sentence = german.fill(german.patterns("food")[0], fact, "Außerdem gilt: ")
+    assert sentence.text == "Außerdem gilt: Der Strauß frisst Pflanzen."
+
+
+@pytest.mark.parametrize(
+    ("language", "fact", "pattern", "expected"),
+    [
+        ("de", "class:animal:ostrich", 1, "Der Strauß ist ein Vogel."),
+        ("es", "class:animal:ostrich", 1, "El avestruz es una de las aves."),
+        ("es", "continent:country:United States", 3, "En el mapa, Estados Unidos aparece en"),
+        ("ru", "continent:country:Philippines", 1, "Филиппины находятся в Азии."),
+        ("ru", "continent:country:France", 1, "Франция находится в Европе."),
+        ("hi", "food:animal:golden eagle", 1, "सुनहरे गरुड़ का भोजन मांस है।"),
+    ],
+)
+def test_words_agree(language, fact, pattern, expected):
+    grammar = load_grammar(language)
+    told = grammar.knowledge.facts[fact]
+    assert grammar.fill(grammar.patterns(told.relation)[pattern], told).text.startswith(expected)

@@ -27,7 +27,7 @@ def written(tmp_path_factory):
     return _write(tmp_path_factory.mktemp("tasks"))
 
 
-def _tags(path: Path) -> list[list[tuple[str, str]]]:
+def _tags(path: Path) -> list[list[tuple[str, ...]]]:
     blocks = path.read_text("utf-8").rstrip("\n").split("\n\n")
     return [[tuple(line.split("\t")) for line in block.split("\n")] for block in blocks]
 

@@ -115,6 +115,9 @@ class Grammar:
                 spans.append(Span(len(text), len(text) + len(surface), key))
                 text += surface + after
         text += pattern[end:]
+        if not self.rules.get("lowered", True):
+            start = len(opening)
+            text = text[:start] + text[start].upper() + text[start + 1 :]
         return Sentence(text[:1].upper() + text[1:], tuple(spans), fact.id)
 
     def _inflect(self, key: str, form: str, subject: str) -> tuple[str, str, str]:
