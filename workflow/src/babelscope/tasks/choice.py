@@ -47,6 +47,10 @@ def make_task(
             f" for {name} with {family}.",
             "Set it to label.",
         )
+    if name == "mlm" and text_to_text:
+        from babelscope.tasks.span_corruption import SpanCorruption
+
+        return SpanCorruption(folder)
     if name == "mlm":
         from babelscope.tasks.mlm import MaskedLanguageModelling
 
@@ -55,6 +59,10 @@ def make_task(
         from babelscope.tasks.ner import NamedEntities, read_scheme
 
         return NamedEntities(folder, read_scheme(train), max_tokens=settings["max_tokens"])
+    if name == "nli" and settings["form"] != "label":
+        from babelscope.tasks.nli_text import TextInference
+
+        return TextInference(folder, form=settings["form"], max_tokens=settings["max_tokens"])
     if name == "nli":
         from babelscope.tasks.nli import Inference
 

@@ -57,7 +57,7 @@ def report_cut(cut: int, examples: int, max_tokens: int, path: str | Path) -> No
         )
 
 
-def pad(rows: Iterable[Sequence[int] | np.ndarray], value: int) -> torch.Tensor:
+def pad(rows: Iterable[Sequence[int] | np.ndarray | torch.Tensor], value: int) -> torch.Tensor:
     """Return sequences as one int64 tensor, shape (rows, longest), filled up on the right."""
     tensors = [torch.as_tensor(row, dtype=torch.int64) for row in rows]
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
