@@ -377,9 +377,9 @@ def test_a_small_disk_is_one_error(server, small_disk, tmp_path):
     assert "could not be written: No space left on device. Free space" in last
 
 
-def tar(members: dict[str, bytes], mode: str = "w:gz") -> bytes:
+def tar(members: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)

@@ -79,7 +79,8 @@ def _fetch_dataset(
                 f"config/corpora.tsv: {pattern} of {url} is no data; {', '.join(DATA)} are.",
                 "Name files of the data set that hold data; its programs are never run.",
             )
-    download_files(*address.groups(), partial, patterns, kind="dataset", endpoint=endpoint)
+    name, commit = address.groups()
+    download_files(name, commit, partial, patterns, kind="dataset", endpoint=endpoint)
     with atomic(folder) as temporary:
         for pattern in patterns:
             files = [path.relative_to(partial) for path in partial.glob(pattern)]
