@@ -118,6 +118,19 @@ def test_a_tokenizer_without_a_mask_token_is_refused(folder):
         load_packing_tokenizer(folder)
 
 
+def test_a_tokenizer_whose_texts_only_end(tmp_path):
+    """T5's: nothing is masked, and a window has no beginning."""
+    from transformers import T5Tokenizer
+
+    pieces = ["<pad>", "</s>", "<unk>", "▁", "▁one", "▁two", "▁three"]
+    T5Tokenizer(vocab=[(piece, 0.0) for piece in pieces], extra_ids=0).save_pretrained(tmp_path)
+    packing = load_packing_tokenizer(tmp_path)
+    assert (packing.bos_id, packing.eos_id) == (None, 1)
+    documents = tokenize(["one two three", "two one"], packing)
+    chunks = pack_chunks(documents, window=3, bos_id=None, eos_id=1)
+    assert chunks.tolist() == [[4, 5, 1], [6, 5, 1]]
+
+
 def test_a_window_beyond_the_positions_is_refused(folder):
     config = {"model_type": "xlm-roberta", "max_position_embeddings": 10, "pad_token_id": 1}
     (folder / "config.json").write_text(json.dumps(config))

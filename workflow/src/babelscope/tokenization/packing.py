@@ -30,25 +30,27 @@ class PackingTokenizer(NamedTuple):
     special
         Matches the spelling of a special token.
     bos_id, eos_id
-        The tokens a window begins and ends with, `<s>` and `</s>` or `[CLS]` and `[SEP]`.
+        The tokens a window begins and ends with, `<s>` and `</s>` or `[CLS]` and `[SEP]`. T5's
+        texts have an end, `</s>`, but no beginning: None.
     size
         Number of ids.
     """
 
     tokenizer: "Tokenizer"
     special: re.Pattern[str]
-    bos_id: int
+    bos_id: int | None
     eos_id: int
     size: int
 
 
 def windows_of(
-    documents: Iterable[list[int]], *, window: int, bos_id: int, eos_id: int
+    documents: Iterable[list[int]], *, window: int, bos_id: int | None, eos_id: int
 ) -> Iterator[np.ndarray]:
     """Yield blocks of windows, shape (some, window), int32; see :func:`pack_chunks`."""
-    body = window - 2
+    first = int(bos_id is not None)
+    body = window - first - 1
     if body < 1:
-        raise ValueError(f"a window of {window} has no room between its two special tokens")
+        raise ValueError(f"a window of {window} has no room beside its special tokens")
     rest = np.empty(0, np.int32)
     documents = iter(documents)
     while batch := list(islice(documents, DOCUMENTS)):
@@ -56,8 +58,9 @@ def windows_of(
         tokens = np.concatenate([rest, tokens])
         whole = len(tokens) // body
         block = np.empty((whole, window), np.int32)
-        block[:, 0] = bos_id
-        block[:, 1:-1] = tokens[: whole * body].reshape(whole, body)
+        if bos_id is not None:
+            block[:, 0] = bos_id
+        block[:, first:-1] = tokens[: whole * body].reshape(whole, body)
         block[:, -1] = eos_id
         rest = tokens[whole * body :]
         if whole:
@@ -65,15 +68,16 @@ def windows_of(
 
 
 def pack_chunks(
-    documents: Iterable[list[int]], *, window: int, bos_id: int, eos_id: int
+    documents: Iterable[list[int]], *, window: int, bos_id: int | None, eos_id: int
 ) -> np.ndarray:
     """Return the documents as windows of exactly `window` tokens.
 
     The documents are joined in their order and cut every ``window - 2`` tokens; each piece stands
-    between `bos_id` and `eos_id`. Nothing is lost but the last piece if it is short. A window may
-    hold the end of one document and the beginning of the next (as RoBERTa's FULL-SENTENCES, Liu et
-    al. 2019, section 4.2), with no separator between them: an extra token there would be one that
-    models without a document separator (BERT) never saw inside a segment.
+    between `bos_id` and `eos_id` (``window - 1`` and before `eos_id`, if `bos_id` is None). Nothing
+    is lost but the last piece if it is short. A window may hold the end of one document and the
+    beginning of the next (as RoBERTa's FULL-SENTENCES, Liu et al. 2019, section 4.2), with no
+    separator between them: an extra token there would be one that models without a document
+    separator (BERT) never saw inside a segment.
 
     Parameters
     ----------
@@ -105,7 +109,8 @@ def load_packing_tokenizer(folder: str | Path) -> PackingTokenizer:
     Raises
     ------
     BabelscopeError
-        If the tokenizer has no mask token or does not put two special tokens around a text.
+        If the tokenizer neither has a mask token and puts two special tokens around a text, nor, as
+        T5's, puts one after it.
     """
     from tokenizers import Tokenizer
 
@@ -117,13 +122,14 @@ def load_packing_tokenizer(folder: str | Path) -> PackingTokenizer:
             "Save the tokenizer with transformers' save_pretrained, which writes that file.",
         )
     tokenizer = Tokenizer.from_file(str(path))
-    if _mask_token(folder, tokenizer) is None:
+    around = tokenizer.encode("").ids
+    text_to_text = len(around) == 1 and tokenizer.encode("a").ids[-1:] == around
+    if not text_to_text and _mask_token(folder, tokenizer) is None:
         raise BabelscopeError(
             f"The tokenizer in {folder} has no mask token.",
             "Masked-language modelling needs one: choose another model in config/models.tsv.",
         )
-    around = tokenizer.encode("").ids
-    if len(around) != 2:
+    if not text_to_text and len(around) != 2:
         raise BabelscopeError(
             f"The tokenizer in {folder} puts {len(around)} special tokens around a text, not 2.",
             "Choose the tokenizer of a masked-language model.",
@@ -132,7 +138,8 @@ def load_packing_tokenizer(folder: str | Path) -> PackingTokenizer:
     tokenizer.no_padding()
     added = tokenizer.get_added_tokens_decoder().values()
     special = re.compile("|".join(re.escape(token.content) for token in added if token.special))
-    return PackingTokenizer(tokenizer, special, around[0], around[1], tokenizer.get_vocab_size())
+    bos_id = None if text_to_text else around[0]
+    return PackingTokenizer(tokenizer, special, bos_id, around[-1], tokenizer.get_vocab_size())
 
 
 def _mask_token(folder: Path, tokenizer: "Tokenizer") -> str | None:
