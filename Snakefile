@@ -36,6 +36,7 @@ include: "workflow/rules/tickets.smk"
 include: "workflow/rules/encode.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/ticket_figures.smk"
 
 
 rule all:
@@ -49,6 +50,12 @@ rule heads:
     """Every table and figure of the study of attention-head subnetworks."""
     input:
         heads_targets,
+
+
+rule tickets:
+    """Every table and figure of the study of lottery tickets."""
+    input:
+        tickets_targets,
 
 
 rule figures:

@@ -5,7 +5,14 @@ import re
 from itertools import product
 from pathlib import Path
 
-from babelscope.config import Corpus, Model, check_names, load_settings, read_rows
+from babelscope.config import (
+    Corpus,
+    Model,
+    check_names,
+    check_tickets,
+    load_settings,
+    read_rows,
+)
 from babelscope.errors import BabelscopeError
 from babelscope.languages import Language
 from babelscope.representations.comparisons import (
@@ -98,6 +105,38 @@ HEADS_FIGURES = {  # by the rule that draws them
         "retrieval_pivot_subnetwork_vs_other_languages",
     ],
     "typology": ["token_overlap", "cka_and_typology", "cka_and_typology_by_layer"],
+}
+TICKET_TABLES = [
+    "corpus",
+    "scores",
+    "transfer",
+    "overlap",
+    "sizes",
+    "shared",
+    "typology",
+    "typology_points",
+    "similarity",
+    "summary",
+]
+# By the rule that draws them; {tasks} marks what takes more than one task.
+TICKET_FIGURES = {
+    "performance": ["performance/{task}"],
+    "transfer": [
+        "transfer/{task}.k{kept}",
+        "zero_shot/{task}.k{kept}",
+        "{tasks}transfer_tasks.k{kept}",
+    ],
+    "overlap": [
+        "overlap/{task}.k{kept}",
+        "{tasks}overlap_tasks.k{kept}",
+        "overlap_per_layer.k{kept}",
+        "overlap_per_component.k{kept}",
+        "sparsity_per_layer.k{kept}",
+        "sparsity_per_component.k{kept}",
+        "shared_by_k.k{kept}",
+    ],
+    "typology": ["dendrogram.k{kept}", "typology.k{kept}"],
+    "representations": ["retrieval_{pooling}", "cka_ticket_vs_full"],
 }
 
 
@@ -287,7 +326,7 @@ def task_sources(wildcards):
         return "<resources>/corpora/{dataset}"
     if "{demo}" in row.path:
         return f"<resources>/demo/{row.kind}"
-    files = task_files_below(wildcards, settings.data_root or "data_root")
+    files = task_files_below(wildcards, settings.data_root)
     return [
         file
         for by_name in files.values()
@@ -299,7 +338,7 @@ def task_sources(wildcards):
 def task_paths(wildcards, input):
     """Return the files of a task's corpus by language and by name, as `read_examples` takes them."""
     path = corpora[wildcards.dataset].path
-    root = settings.data_root or "data_root"
+    root = settings.data_root
     if "{fetched}" in path:
         root = str(input.sources)
     elif "{demo}" in path:
@@ -337,9 +376,9 @@ def checkpoints_of(wildcards, output):
     return str(home / ".checkpoints" / "-".join(model.relative_to(home).parts))
 
 
-def shown_languages():
-    """Return how figures name and draw each language of the study, in the configuration's order."""
-    return {code: languages[code].model_dump(include=SHOWN) for code in LANGS}
+def shown_languages(codes=LANGS):
+    """Return how figures name and draw each language of a study, in the configuration's order."""
+    return {code: languages[code].model_dump(include=SHOWN) for code in codes}
 
 
 def labels(**wildcards):
@@ -403,9 +442,67 @@ def heads_files(model):
     )
 
 
+def tickets_targets(wildcards):
+    """Return every table and figure of the tickets study, and the masks that languages share."""
+    try:
+        check_tickets(settings)
+    except BabelscopeError as error:
+        raise WorkflowError(str(error)) from None
+    return [file for model in settings.models for file in tickets_files(model)]
+
+
+def tickets_files(model):
+    """Return one model's tables and figures of the tickets study, and the masks languages share."""
+    figures = [
+        figure.replace("{kept}", str(kept))
+        for rule in TICKET_FIGURES
+        for figure in ticket_figures(rule)
+        for kept in settings.tickets.analysed
+    ]
+    return (
+        expand(
+            "<results>/tables/tickets/{model}/{table}.{kind}",
+            model=model,
+            table=TICKET_TABLES,
+            kind=["parquet", "csv"],
+        )
+        + expand(
+            "<results>/figures/tickets/{model}/{figure}.{kind}",
+            model=model,
+            figure=list(dict.fromkeys(figures)),
+            kind=["png", "pdf", "csv"],
+        )
+        + expand(
+            "<results>/masks/{model}/s{seed}/{task}/shared/{operation}.k{kept}.safetensors",
+            model=model,
+            seed=settings.seeds,
+            task=settings.tickets.tasks,
+            operation=["intersection", "union"],
+            kept=settings.tickets.analysed,
+        )
+    )
+
+
+def ticket_figures(rule):
+    """Return the figures that a rule draws, with {kept} left open."""
+    named = [
+        figure.replace("{task}", task).replace("{pooling}", pooling)
+        for figure in TICKET_FIGURES[rule]
+        for task in settings.tickets.tasks
+        for pooling in settings.encode.poolings
+        if len(settings.tickets.tasks) > 1 or "{tasks}" not in figure
+    ]
+    return list(dict.fromkeys(figure.replace("{tasks}", "") for figure in named))
+
+
+def several_tasks(path):
+    """Return a path in a list, empty if there is one task alone and nothing to compare it with."""
+    return [path] if len(settings.tickets.tasks) > 1 else []
+
+
 def study_targets(wildcards):
     """Return every table and figure of the studies that the configuration names."""
-    studies = {"heads": heads_targets}
+    studies = {"heads": heads_targets, "tickets": tickets_targets}
     return [file for study in settings.studies for file in studies[study](wildcards)]
 
 

@@ -406,6 +406,7 @@ rule plot_perplexity:
         code=digest(
             "evaluation/summaries.py",
             "evaluation/tables.py",
+            "plotting/metrics.py",
             "plotting/style.py",
             "plotting/bars.py",
             "plotting/curves.py",
@@ -450,6 +451,7 @@ rule plot_training:
         code=digest(
             "evaluation/tables.py",
             "evaluation/summaries.py",
+            "plotting/metrics.py",
             "plotting/style.py",
             "plotting/curves.py",
         ),

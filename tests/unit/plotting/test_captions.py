@@ -11,7 +11,8 @@ from docutils.core import publish_parts
 
 @pytest.fixture(scope="module")
 def rules(request) -> str:
-    return (request.config.rootpath / "workflow/rules/figures.smk").read_text("utf-8")
+    files = (f"workflow/rules/{name}.smk" for name in ("figures", "ticket_figures"))
+    return "".join((request.config.rootpath / file).read_text("utf-8") for file in files)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def test_every_caption_is_used_and_there_is_none_missing(rules, captions):
 def test_captions_can_be_filled_in(request, captions, seeds):
     text = (request.config.rootpath / "config/config.yaml").read_text("utf-8")
     config = yaml.safe_load(text) | {"seeds": seeds}
-    snakemake = SimpleNamespace(config=config, wildcards=SimpleNamespace(budget="half"))
+    snakemake = SimpleNamespace(config=config, wildcards=SimpleNamespace(budget="half", kept=50))
     strict = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
     for path in captions:
         filled = strict.from_string(path.read_text("utf-8")).render(snakemake=snakemake)
@@ -36,11 +37,18 @@ def test_captions_can_be_filled_in(request, captions, seeds):
         assert len(page["body"]) > 100, path
 
 
+def figures_of(request, study: str) -> set[str]:
+    """Return the names of a study's figures in the targets."""
+    common = (request.config.rootpath / "workflow/rules/common.smk").read_text("utf-8")
+    wanted = re.search(rf"^{study}_FIGURES = \{{.*?^\}}", common, re.MULTILINE | re.DOTALL)
+    assert wanted
+    return set(re.findall(r'"([^"]+)"', re.sub(r'"\w+": \[', "[", wanted.group())))
+
+
 def test_a_figure_is_named_alike_everywhere(request, rules):
     """What a rule makes is what the targets ask for."""
-    common = (request.config.rootpath / "workflow/rules/common.smk").read_text("utf-8")
-    wanted = re.search(r"^HEADS_FIGURES = \{.*?^\}", common, re.MULTILINE | re.DOTALL)
-    assert wanted
-    names = set(re.findall(r'"(\w+)"', re.sub(r'"\w+": \[', "[", wanted.group())))
     made = set(re.findall(r"figures/heads/\{model\}/(?:\{budget\}/)?(\w+)\.png", rules))
-    assert names == made
+    assert figures_of(request, "HEADS") == made
+    made = set(re.findall(r"\"<results>/figures/tickets/\{+model\}+/(.+)\.png", rules))
+    made = {name.replace("{{", "{").replace("}}", "}") for name in made}
+    assert {name.replace("{tasks}", "") for name in figures_of(request, "TICKET")} == made

@@ -12,7 +12,7 @@ def table(languages, **columns):
         {"panel": panel, "language": code, "place": place, "layer": layer, "value": 0.4 + shift}
         for panel, shift in (("mlm", 0.0), ("ner", 0.1))
         for code in languages
-        for layer, place in ((2, "ffn-in"), (1, "q"))
+        for layer, place in ((2, "q"), (1, "ffn-in"))
     ]
     frame = pd.DataFrame(rows).assign(**columns)
     return frame.assign(low=frame["value"] - 0.1, high=frame["value"] + 0.2)
@@ -50,13 +50,11 @@ def test_a_reference_that_is_missing_everywhere_is_not_named(languages):
 
 def test_points_of_a_place_stand_side_by_side_with_their_intervals(languages):
     shown = table(languages, average=0.45)
-    figure = parts.place_points(
-        shown, languages, titles=TITLES, places=PLACES, ylabel="weights kept"
-    )
+    figure = parts.place_points(shown, languages, titles=TITLES, ylabel="weights kept")
     axis = figure.axes[1]
     assert [label.get_text() for label in axis.get_xticklabels()] == PLACES
     points = axis.lines[: len(languages)]
-    first = [line.get_xdata()[1] for line in points]  # the table has q second
+    first = [line.get_xdata()[0] for line in points]
     assert first == sorted(set(first))
     assert -0.5 < first[0] < first[-1] < 0.5
     segments = axis.collections[0].get_segments()
@@ -64,11 +62,9 @@ def test_points_of_a_place_stand_side_by_side_with_their_intervals(languages):
     assert [line.get_marker() for line in points] == [row["marker"] for row in languages.values()]
 
 
-def test_nothing_is_drawn_of_unknown_places_and_empty_panels(languages):
+def test_an_empty_panel_is_refused(languages):
     shown = table(languages)
-    with pytest.raises(ValueError, match="ffn-in"):
-        parts.place_points(shown, languages, titles=TITLES, places=["q"], ylabel="x")
     with pytest.raises(ValueError, match="nli"):
-        parts.place_points(shown, languages, titles={"nli": "NLI"}, places=PLACES, ylabel="x")
+        parts.place_points(shown, languages, titles={"nli": "NLI"}, ylabel="x")
     with pytest.raises(ValueError, match="nli"):
         parts.depth_curves(shown, languages, titles={"nli": "NLI"}, ylabel="x")

@@ -111,12 +111,17 @@ def test_zero_shot_scores_stand_by_training_language(languages, metric):
     ]
     table = pd.DataFrame(rows)
     table = table.assign(low=table["value"] - 2, high=table["value"] + 2)
+    table = table.assign(change_low=0.0, change_high=2.0)
+    clear = (table["trained_on"] == "zh") & (table["language"] == "en")
+    table.loc[clear, ["change_low", "change_high"]] = [1.5, 2.0]
     figure = transfer.zero_shot_matrices(table, languages, metric=metric)
     maps = [axis for axis in figure.axes if axis.images]
     assert [axis.get_title() for axis in maps] == ["full model", "the training language's ticket"]
     for axis in maps:
         assert texts(axis)[1, 2] == "32.0\n±2.0"
         assert len(axis.patches) == len(codes)
+        starred = "*" if axis.get_title() != "full model" else ""
+        assert texts(axis)[2, 0] == f"40.0{starred}\n±2.0"
         assert to_rgb(axis.texts[0].get_color()) in {(0, 0, 0), (1, 1, 1)}
     with pytest.raises(ValueError, match="tickets"):
         full = table[table["mask"] == "full"]

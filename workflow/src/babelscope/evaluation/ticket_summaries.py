@@ -11,10 +11,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from babelscope.evaluation.summaries import pool_logarithms
+from babelscope.evaluation.summaries import layer_curves, pool_logarithms
 from babelscope.evaluation.tables import pool, ranged, require_finite
 
 RATIO = "perplexity"  # the metric whose changes are ratios
+CHANGES = {"value": "change", "low": "change_low", "high": "change_high"}
 
 
 def metric_of(scores: pd.DataFrame, task: str) -> str:
@@ -77,7 +78,8 @@ def transfer(table: pd.DataFrame, task: str, kept: int) -> pd.DataFrame:
     Parameters
     ----------
     table
-        Scores of masks that were trained anew.
+        Scores of masks that were trained anew; `compared_with` is the percent of weights that the
+        own ticket keeps, which changes are against.
     task
         The task that masks are found with, trained for and scored by.
     kept
@@ -118,7 +120,7 @@ def task_transfer(table: pd.DataFrame, kept: int) -> pd.DataFrame:
 
 def _trained_there(table: pd.DataFrame, kept: int) -> pd.DataFrame:
     """Return the scores in the language that was trained on, of full model and one sparsity."""
-    rows = table[(table["language"] == table["trained_on"]) & table["kept"].isin([kept, 100])]
+    rows = table[(table["language"] == table["trained_on"]) & (table["compared_with"] == kept)]
     foreign = (rows["weights"] == "random") & (
         (rows["mask_kind"] != "ticket")
         | (rows["mask_language"] != rows["language"])
@@ -136,9 +138,8 @@ def _control(rows: pd.DataFrame) -> pd.Series:
 def _with_changes(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     scores = _pooled(rows, by)
     changes = _pooled_changes(rows, by).drop(columns="replicates")
-    names = {"value": "change", "low": "change_low", "high": "change_high"}
-    merged = scores.merge(changes.rename(columns=names), on=list(by), validate="1:1")
-    return merged[[*by, "value", "low", "high", *names.values(), "replicates"]]
+    merged = scores.merge(changes.rename(columns=CHANGES), on=list(by), validate="1:1")
+    return merged[[*by, "value", "low", "high", *CHANGES.values(), "replicates"]]
 
 
 def zero_shot(table: pd.DataFrame, task: str, kept: int) -> pd.DataFrame:
@@ -147,19 +148,22 @@ def zero_shot(table: pd.DataFrame, task: str, kept: int) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns ``mask, trained_on, language, value, low, high, replicates``; `mask` is ``full`` or
-        ``ticket``, the one found with `trained_on`.
+        Columns ``mask, trained_on, language, value, low, high, replicates, change, change_low,
+        change_high``; `mask` is ``full`` or ``ticket``, the one found with `trained_on`; changes
+        are the full model's against that ticket's.
     """
-    rows = table[(table["task"] == task) & (table["weights"] == "pretrained")]
-    full = (rows["mask_kind"] == "full") & (rows["kept"] == 100)
+    rows = table[(table["task"] == task) & (table["compared_with"] == kept)]
+    full = rows["mask_kind"] == "full"
     own = (
         (rows["mask_kind"] == "ticket")
-        & (rows["kept"] == kept)
+        & (rows["weights"] == "pretrained")
         & (rows["mask_language"] == rows["trained_on"])
         & (rows["mask_task"] == task)
     )
-    rows = rows[full | own]
-    return _pooled(rows.assign(mask=rows["mask_kind"]), ["mask", "trained_on", "language"])
+    keys = ["trained_on", "language"]
+    scores = _pooled(rows[full | own].assign(mask=rows["mask_kind"]), ["mask", *keys])
+    changes = _pooled_changes(rows[full], keys).drop(columns="replicates")
+    return scores.merge(changes.rename(columns=CHANGES), on=keys, validate="m:1")
 
 
 def language_overlap(overlap: pd.DataFrame, task: str, order: Sequence[str]) -> pd.DataFrame:
@@ -311,7 +315,7 @@ def kept_by_place(sizes: pd.DataFrame, scope: str, names: Mapping[str, str]) -> 
 
 
 def _placed(rows: pd.DataFrame, scope: str, names: Mapping[str, str], task: str) -> pd.DataFrame:
-    """Name panel and place; panels are tasks and, if there are two, stacks; layers count from 1.
+    """Name panel and place; panels are tasks and, if there are two, stacks.
 
     Components get panels by task alone: those of a decoder are named so where there are two stacks.
     """
@@ -320,7 +324,7 @@ def _placed(rows: pd.DataFrame, scope: str, names: Mapping[str, str], task: str)
     title = rows[task].map(names)
     if scope == "layer":
         rows = rows.assign(panel=rows[task] + stack, title=title + stack)
-        return rows[rows["layer"] >= 0].assign(layer=rows["layer"] + 1)
+        return rows
     place = rows["component"].astype("string")
     if len(stacks) > 1:
         place = place + "\n" + rows["stack"].astype("string")
@@ -337,6 +341,12 @@ def titles_of(table: pd.DataFrame, names: Mapping[str, str]) -> dict[str, str]:
 def shared_by_languages(shared: pd.DataFrame) -> pd.DataFrame:
     """Return what the tickets of so many languages all keep, and what any of them keeps.
 
+    Parameters
+    ----------
+    shared
+        Rows of one sparsity: ``task, operation, languages, share, low, high, expected``, shares in
+        0 to 1; ends are missing where there are too many choices of languages to look at all.
+
     Returns
     -------
     pandas.DataFrame
@@ -345,9 +355,12 @@ def shared_by_languages(shared: pd.DataFrame) -> pd.DataFrame:
         seeds.
     """
     keys = ["task", "operation", "languages"]
-    shares = ("value", "low", "high", "expected")
-    percent = {name: 100 * shared[name].astype(float) for name in shares}
-    groups = require_finite(shared.assign(**percent)).groupby(keys, sort=False)
+    rows = shared[shared["operation"].isin(["intersection", "union"])]
+    rows = rows.assign(value=rows["share"]).astype({"low": float, "high": float})
+    for end in ("low", "high"):
+        rows[end] = rows[end].fillna(rows["share"])
+    percent = {name: 100 * rows[name] for name in ("value", "low", "high", "expected")}
+    groups = require_finite(rows.assign(**percent)).groupby(keys, sort=False)
     return groups.agg(
         value=("value", "mean"),
         low=("low", "min"),
@@ -410,6 +423,24 @@ def ticket_points(points: pd.DataFrame) -> pd.DataFrame:
     return ranged(require_finite(rows, "distance"), ["panel", "left", "right", "x"], "distance")
 
 
+def mantel_tests(typology: pd.DataFrame) -> pd.DataFrame:
+    """Return how well the distances of tickets go along with syntactic distance, by task.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``panel, r, p, n``: Pearson's correlation, two-sided p of the Mantel test, number of
+        languages; no row for a task without a correlation.
+    """
+    rows = typology[
+        (typology["predictor"] == "syntactic_distance")
+        & (typology["method"] == "pearson")
+        & typology["value"].notna()
+    ]
+    names = {"task": "panel", "value": "r", "p_two_sided": "p"}
+    return rows.rename(columns=names)[["panel", "r", "p", "n"]].reset_index(drop=True)
+
+
 def trees(points: pd.DataFrame) -> pd.DataFrame:
     """Return the merges of every panel of the dendrograms: one per task, and syntactic distance.
 
@@ -433,3 +464,35 @@ def trees(points: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(
         [merges(rows).assign(panel=panel) for panel, rows in panels()], ignore_index=True
     )
+
+
+def retrieval_errors(similarity: pd.DataFrame, pivot: str, name: str) -> pd.DataFrame:
+    """Return the errors of retrieval between pivot and other languages, with and without tickets.
+
+    Parameters
+    ----------
+    similarity
+        Rows of one corpus and pooling.
+    pivot, name
+        The language the others are compared with, and its name.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``panel, language, layer, value, low, high, replicates, chance``, values in percent;
+        panels are named and ordered: from the pivot in the full model, in each language's own
+        ticket and in the pivot's, then to the pivot. `chance` is the error of a random neighbour.
+    """
+    networks = {
+        "base-languages": "full model",
+        "tickets": "each language's ticket",
+        "pivot-ticket": f"ticket of {name}",
+    }
+    directions = {"forward": f"from {name}", "backward": f"to {name}"}
+    n = similarity.loc[similarity["measure"] == "retrieval_error", "n"].astype(float).mean()
+    parts = []
+    for direction, way in directions.items():
+        for comparison, network in networks.items():
+            panels = {f"retrieval_error.{direction}": f"{network},\n{way}"}
+            parts.append(layer_curves(similarity, comparison, pivot, panels))
+    return pd.concat(parts, ignore_index=True).assign(chance=100 * (1 - 1 / n))

@@ -83,9 +83,7 @@ def place_points(
     languages: Rows,
     *,
     titles: Mapping[str, str],
-    places: Sequence[str],
     ylabel: str,
-    columns: int = 1,
 ) -> Figure:
     """Draw one point per language at each place of a row: components, or pairs of tasks.
 
@@ -93,26 +91,21 @@ def place_points(
     ----------
     table
         Columns ``panel, place, language, value, low, high`` and any of `REFERENCES`, drawn as a
-        short line at each place, the mean over languages.
+        short line at each place, the mean over languages. Places stand in the order of the rows;
+        a panel may lack some.
     languages
         Names, colours and markers.
     titles
         The panels in order: value of the column ``panel`` and its title, which may be empty.
-    places
-        The places in order, as they are named below the row; a panel may lack some.
     ylabel
         What the values are, with their unit.
-    columns
-        Panels in a full row.
     """
     codes = present(table, "language", languages)
-    if set(table["place"]) - set(places):
-        raise ValueError(f"unknown places: {sorted(set(table['place']) - set(places))}")
     references = [name for name in REFERENCES if name in table and table[name].notna().any()]
-    shown = [place for place in places if place in set(table["place"])]
+    shown = list(dict.fromkeys(table["place"]))
     shift = np.linspace(-0.3, 0.3, len(codes)) if len(codes) > 1 else np.zeros(1)
-    size = 4 if len(codes) * len(shown) * columns < 50 else 2.5
-    figure, axes = panels(len(titles), columns=columns, width=PAGE, height=1.9)
+    size = 4 if len(codes) * len(shown) < 50 else 2.5
+    figure, axes = panels(len(titles), columns=1, width=PAGE, height=1.9)
     for axis, (panel, title) in zip(axes, titles.items(), strict=True):
         part = table[table["panel"] == panel]
         if part.empty:

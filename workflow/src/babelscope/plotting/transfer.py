@@ -198,11 +198,15 @@ def _change_text(change: float, low: float, high: float, *, scale: Scale) -> str
     """Write a change with its sign, and a star where its interval leaves out no change."""
     if scale.ratio:
         text = f"{change:.2f}" if change < 10 else f"{change:.1f}"
-        clear = low > 1 or high < 1
     else:
         text = f"{change:+.1f}".replace("-", "−")
-        clear = low > 0 or high < 0
-    return f"{text}*" if clear else text
+    return text + _star(low, high, scale)
+
+
+def _star(low: float, high: float, scale: Scale) -> str:
+    """Return a star if an interval of changes leaves out no change."""
+    none = 1.0 if scale.ratio else 0.0
+    return "*" if low > none or high < none else ""
 
 
 def _value_text(value: float, scale: Scale) -> str:
@@ -218,8 +222,9 @@ def zero_shot_matrices(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
     Parameters
     ----------
     table
-        Columns ``mask, trained_on, language, value, low, high``: `mask` is ``full`` or ``ticket``,
-        the one found with `trained_on`. Cells where both languages are one are framed.
+        Columns ``mask, trained_on, language, value, low, high, change_low, change_high``: `mask` is
+        ``full`` or ``ticket``, the one found with `trained_on`. Cells where both languages are one
+        are framed; a star marks a ticket where the change to the full model leaves out none.
     languages
         Names of the languages.
     metric
@@ -229,21 +234,24 @@ def zero_shot_matrices(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
     codes = present(table, "language", languages)
     names = [named(code, languages) for code in codes]
     titles = {"full": "full model", "ticket": "the training language's ticket"}
-    grids = {
-        mask: _grid(table[table["mask"] == mask], "trained_on", "value", codes, codes)
+    table = table.assign(
+        half=(table["high"] - table["low"]) / 2,
+        star=[
+            _star(low, high, scale) if mask == "ticket" else ""
+            for mask, low, high in table[["mask", "change_low", "change_high"]].to_numpy()
+        ],
+    )
+    parts = {
+        mask: {
+            column: table[table["mask"] == mask]
+            .pivot(index="trained_on", columns="language", values=column)
+            .reindex(index=codes, columns=codes)
+            .to_numpy()
+            for column in ("value", "half", "star")
+        }
         for mask in titles
     }
-    halves = {
-        mask: _grid(
-            table.assign(half=(table["high"] - table["low"]) / 2)[table["mask"] == mask],
-            "trained_on",
-            "half",
-            codes,
-            codes,
-        )
-        for mask in titles
-    }
-    if any(np.isnan(grid).all() for grid in grids.values()):
+    if any(pd.isna(part["value"]).all() for part in parts.values()):
         raise ValueError("no scores of the full model, or of tickets")
     beside = len(codes) <= 6
     if beside:
@@ -252,16 +260,18 @@ def zero_shot_matrices(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
     else:
         figure = new_figure(PAGE, 0.6 * len(codes) + 2.0)
         axes = figure.subplots(2, 1, sharex=True)
-    both = np.concatenate(list(grids.values()))
+    both = np.concatenate([part["value"] for part in parts.values()])
     limits = log_limits(both) if scale.ratio else (0.0, 100.0)
     norm: Normalize = LogNorm(*limits) if scale.ratio else Normalize(*limits)
     image = None
     for axis, (mask, title) in zip(axes, titles.items(), strict=True):
         texts = [
-            [_with_half(value, half, scale) for value, half in zip(*line, strict=True)]
-            for line in zip(grids[mask], halves[mask], strict=True)
+            [_with_half(*cell, scale=scale) for cell in zip(*line, strict=True)]
+            for line in zip(*parts[mask].values(), strict=True)
         ]
-        image = annotate(axis, grids[mask], texts, names, names, cmap=SEQUENTIAL, norm=norm)
+        image = annotate(
+            axis, parts[mask]["value"], texts, names, names, cmap=SEQUENTIAL, norm=norm
+        )
         frame_cells(axis, image, [(place, place) for place in range(len(codes))])
         axis.set_title(title)
         axis.set_ylabel("trained on" if mask == "full" or not beside else "")
@@ -278,7 +288,7 @@ def zero_shot_matrices(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
     return figure
 
 
-def _with_half(value: float, half: float, scale: Scale) -> str:
-    """Write a score and half of its interval in two lines."""
+def _with_half(value: float, half: float, star: str, *, scale: Scale) -> str:
+    """Write a score, perhaps with a star, and half of its interval in two lines."""
     digits = 2 if scale.ratio and value < 10 else (1 if value < 1000 else 0)
-    return f"{value:.{digits}f}\n±{half:.{digits}f}" if np.isfinite(half) else f"{value:.{digits}f}"
+    return f"{value:.{digits}f}{star}\n±{half:.{digits}f}"
