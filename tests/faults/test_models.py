@@ -2,10 +2,17 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import pandas as pd
 import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value
 
+from babelscope.config import Corpus, read_rows
 from babelscope.corpus.archives import fetch_corpus
 from babelscope.errors import BabelscopeError
 from babelscope.models.hub import fetch_model
@@ -66,18 +73,18 @@ def test_a_missing_shard(folder, tmp_path):
         fetch_model(str(folder), tmp_path / "model")
 
 
-def offer(server, repository, files, kind="models"):
+def offer(server, repository, files, kind="models", commit=COMMIT):
     """Let a server answer as the hub does for one repository at one commit."""
     listing = []
     start = "" if kind == "models" else f"{kind}/"
     for path, content in sorted(files.items()):
-        address = f"{start}{repository}/resolve/{COMMIT}/{path}"
+        address = f"{start}{repository}/resolve/{commit}/{path}"
         server.files[address] = content
-        server.answer_always(address, headers={"X-Repo-Commit": COMMIT})
+        server.answer_always(address, headers={"X-Repo-Commit": commit})
         oid = hashlib.sha1(content).hexdigest()
         listing.append({"type": "file", "path": path, "size": len(content), "oid": oid})
     for query in ("", "?recursive=True&expand=False", "?recursive=true&expand=false"):
-        address = f"api/{kind}/{repository}/tree/{COMMIT}{query}"
+        address = f"api/{kind}/{repository}/tree/{commit}{query}"
         server.files[address] = json.dumps(listing).encode()
 
 
@@ -172,3 +179,40 @@ def test_a_data_set_needs_a_commit(fetch, address):
 def test_a_data_set_that_does_not_exist(fetch):
     with pytest.raises(BabelscopeError, match="The dataset other/set on the hub"):
         fetch("a.tsv", url=SET.replace("some", "other"))
+
+
+def test_a_data_set_of_the_hub_through_the_workflow(server, tmp_path):
+    """Only the study's languages are fetched, and labels come out by their names."""
+    root = Path(__file__).resolve().parents[2]
+    url = read_rows(root / "config" / "corpora.tsv", Corpus)["wikiann-hub"].url
+    features = {
+        "tokens": List(Value("string")),
+        "ner_tags": List(ClassLabel(names=["O", "B-PER", "I-PER"])),
+    }
+    files = {}
+    for lang in ("en", "de", "fr"):
+        for split in ("train", "validation", "test"):
+            rows = {"tokens": [[lang, split], [split]], "ner_tags": [[1, 2], [0]]}
+            Dataset.from_dict(rows, Features(features)).to_parquet(tmp_path / "a.parquet")
+            files[f"{lang}/{split}/0000.parquet"] = (tmp_path / "a.parquet").read_bytes()
+    offer(server, "unimelb-nlp/wikiann", files, "datasets", url.partition("@")[2])
+    target = "results/text/tasks/wikiann-hub.counts.parquet"
+    command = [
+        *(
+            Path(sys.executable).with_name("snakemake"),
+            "--snakefile",
+            root / "Snakefile",
+        ),
+        *("--workflow-profile", root / "profiles" / "default", "--cores", "1"),
+        *("--directory", tmp_path, target, "--config", "languages=[en,de]"),
+        *("tickets={languages: [en, de]}", "tasks={ner: {corpus: wikiann-hub}}"),
+    ]
+    environment = os.environ | {"HF_ENDPOINT": server.url, "XDG_CACHE_HOME": str(tmp_path / "c")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    fetched = (tmp_path / "resources" / "corpora").rglob("*.parquet")
+    assert {path.parents[1].name for path in fetched} == {"en", "de"}
+    counts = pd.read_parquet(tmp_path / target)
+    assert list(counts["language"]) == ["en"] * 3 + ["de"] * 3
+    assert set(counts["PER"]) == {1}
+    assert set(counts["rows"]) == {2}

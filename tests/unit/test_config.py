@@ -113,6 +113,23 @@ def test_names_outside_the_tables_are_refused(document):
         check_names(load_settings(document), read_rows(CONFIG / "languages.tsv", Language), {}, {})
 
 
+@pytest.mark.parametrize(
+    ("section", "change", "name"),
+    [
+        ("parallel", {"corpora": ["demo", "pud"]}, "pud"),
+        ("tasks", {"ner": {"corpus": "panx"}}, "panx"),
+        ("tasks", {"nli": {"corpus": "xnli"}}, "xnli"),
+    ],
+)
+def test_a_corpus_of_real_files_needs_their_folder(document, section, change, name):
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    document = merged(document, {section: change})
+    with pytest.raises(BabelscopeError, match=rf"data_root is not set, but the corpus {name}"):
+        check_names(load_settings(document), *tables)
+    document["data_root"] = "data"
+    check_names(load_settings(document), *tables)
+
+
 def test_a_date_for_an_unknown_language_is_refused(document):
     document["dumps"] |= {"source": "dumps", "date": {"default": "20260101", "dee": "20260120"}}
     tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]

@@ -209,6 +209,8 @@ def test_shares_of_a_file(splits, expected):
         ({"splits": ""}, "splits must say"),
         ({"types": "LOC"}, "types must name"),
         ({"kind": "ner", "format": "panx"}, "types must name"),
+        ({"path": "{fetched}/a"}, "needs a url"),
+        ({"url": "https://example.org/a.zip", "path": "{data_root}/a"}, "needs a url"),
         ({"format": "panx"}, "nli has the formats tsv, jsonl, datasets"),
     ],
 )

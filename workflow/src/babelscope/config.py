@@ -427,6 +427,8 @@ class Corpus(Section):
 
     @model_validator(mode="after")
     def _readable(self) -> "Corpus":
+        if bool(self.url) != ("{fetched}" in self.path):
+            raise ValueError("a path with {fetched} needs a url, and no other path has one")
         if self.kind == "parallel":
             return self
         if not self.splits:
@@ -569,8 +571,8 @@ def check_names(
         ("languages", settings.languages, languages, "config/languages.tsv"),
         ("parallel.corpora", settings.parallel.corpora, corpora, "config/corpora.tsv"),
         ("models", settings.models, models, "config/models.tsv"),
-        ("tasks.ner.corpus", [settings.tasks.ner.corpus], corpora, "config/corpora.tsv"),
-        ("tasks.nli.corpus", [settings.tasks.nli.corpus], corpora, "config/corpora.tsv"),
+        ("tasks.ner.corpus", [settings.tasks.ner.corpus or ""], corpora, "config/corpora.tsv"),
+        ("tasks.nli.corpus", [settings.tasks.nli.corpus or ""], corpora, "config/corpora.tsv"),
         ("dumps.date", set(settings.dumps.date) - {"default"}, languages, "config/languages.tsv"),
     ):
         unknown = [name for name in used if name not in table]
@@ -581,8 +583,8 @@ def check_names(
             )
     for key, used, kind in (
         ("parallel.corpora", settings.parallel.corpora, "parallel"),
-        ("tasks.ner.corpus", [settings.tasks.ner.corpus], "ner"),
-        ("tasks.nli.corpus", [settings.tasks.nli.corpus], "nli"),
+        ("tasks.ner.corpus", [settings.tasks.ner.corpus or ""], "ner"),
+        ("tasks.nli.corpus", [settings.tasks.nli.corpus or ""], "nli"),
     ):
         wrong = [name for name in used if corpora[name].kind != kind]
         if wrong:
@@ -591,8 +593,20 @@ def check_names(
                 f"config: {key}: {', '.join(wrong)} is not of the kind {kind}; allowed: {allowed}.",
                 "Name a corpus of that kind in config/corpora.tsv.",
             )
+    check_data_root(settings, corpora)
     if "tickets" in settings.studies:
         check_tickets(settings)
+
+
+def check_data_root(settings: Settings, corpora: dict[str, Corpus]) -> None:
+    """Check that there is a folder of real files if a corpus that is used is in it."""
+    tasks = (settings.tasks.ner.corpus or "", settings.tasks.nli.corpus or "")
+    for name in (*settings.parallel.corpora, *tasks):
+        if "{data_root}" in corpora[name].path and not settings.data_root:
+            raise BabelscopeError(
+                f"config: data_root is not set, but the corpus {name} is read from it.",
+                "Add --config data_root=FOLDER.",
+            )
 
 
 def check_tickets(settings: Settings) -> None:

@@ -64,6 +64,7 @@ def read_examples(
         As the readers do, and if a language has no file or no example for a split.
     """
     groups: dict[tuple[str, str], str] = {}
+    shared = {name for name, low, high in parts.values() if high - low < 1}
     for language, paths in files.items():
         tables, counted = {}, {}
         for name, path in paths.items():
@@ -75,10 +76,13 @@ def read_examples(
                     path, format=format, language=language, id_column=id_column
                 )
             tables[name] = table
-            for row, group in zip(table["sent_id"], _groups(table, kind), strict=True):
-                groups.setdefault((name, row), group)
+            if name in shared:
+                for row, group in zip(table["sent_id"], _groups(table, kind), strict=True):
+                    groups.setdefault((name, row), group)
         chosen = {
             split: tables[name][_falls(tables[name]["sent_id"], name, groups, low, high)]
+            if name in shared
+            else tables[name]
             for split, (name, low, high) in parts.items()
         }
         duplicates = _drop_tested(chosen, kind, language)

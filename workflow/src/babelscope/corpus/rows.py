@@ -137,9 +137,10 @@ def _label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     document = json.loads(metadata.get(b"huggingface", b"{}"))
     names = {}
     for column, feature in document.get("info", {}).get("features", {}).items():
-        inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
-        if inner.get("_type") == "ClassLabel":
-            names[column] = inner["names"]
+        while isinstance(feature, list) or "feature" in feature:  # a list of labels, old or new
+            feature = feature[0] if isinstance(feature, list) else feature["feature"]
+        if feature.get("_type") == "ClassLabel":
+            names[column] = feature["names"]
     return names
 
 
