@@ -38,7 +38,7 @@ def weight_mask():
         "b.weight": np.random.default_rng(1).random((100, 81)) < 0.3,
         "a": np.ones((3, 1), bool),
     }
-    return WeightMask(bits, PLACES)
+    return WeightMask(bits, PLACES, "bert")
 
 
 def test_weight_masks_take_a_bit_per_weight(tmp_path):
@@ -47,6 +47,7 @@ def test_weight_masks_take_a_bit_per_weight(tmp_path):
     again = WeightMask.load(tmp_path / "weights.safetensors")
     assert list(again.bits) == ["b.weight", "a"]
     assert again.places == PLACES
+    assert again.network == "bert"
     for name, expected in mask.bits.items():
         np.testing.assert_array_equal(again.bits[name], expected)
     kept = int(mask.bits["b.weight"].sum())

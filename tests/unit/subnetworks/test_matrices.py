@@ -7,7 +7,13 @@ import transformers
 
 from babelscope.errors import BabelscopeError
 from babelscope.subnetworks.masks import Place, WeightMask
-from babelscope.subnetworks.matrices import apply_mask, check_fits, mask_tensors, weight_matrices
+from babelscope.subnetworks.matrices import (
+    apply_mask,
+    check_fits,
+    mask_tensors,
+    network_of,
+    weight_matrices,
+)
 
 SIX = ["q", "k", "v", "o", "ffn-in", "ffn-out"]
 CROSS = [f"cross-{component}" for component in SIX[:4]]
@@ -120,6 +126,21 @@ def test_masks_reach_the_parameters_they_name(make_model, family):
     for name, weight in parameters.items():
         expected = before[name].where(tensors[name], 0) if name in tensors else before[name]
         torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=0)
+
+
+def test_a_mask_of_a_model_with_another_tokenizer_is_refused(make_model):
+    """BERT and XLM-R have the same matrices, and so have two BERTs of unequal vocabularies."""
+    model = make_model("xlm-roberta")
+    mask = mask_of(model)
+    own = WeightMask(mask.bits, mask.places, network_of(model))
+    check_fits(own, model, "mask")
+    check_fits(own, classifier("xlm-roberta", model), "mask")
+    check_fits(mask, make_model("bert"), "mask")  # nothing is known of it
+    model.config.vocab_size = 101
+    for other, name in ((model, "xlm-roberta with 101"), (make_model("bert"), "bert with 100")):
+        message = f"k50.safetensors was found in a xlm-roberta with 100 tokens, not in a {name}"
+        with pytest.raises(BabelscopeError, match=message):
+            check_fits(own, other, "k50.safetensors")
 
 
 @pytest.mark.parametrize("change", ["wider", "deeper", "shallower", "family"])

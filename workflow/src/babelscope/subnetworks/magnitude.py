@@ -19,7 +19,7 @@ from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_table, write_table
 from babelscope.seeds import derive_seed
 from babelscope.subnetworks.masks import WeightMask
-from babelscope.subnetworks.matrices import apply_mask, weight_matrices
+from babelscope.subnetworks.matrices import apply_mask, network_of, weight_matrices
 from babelscope.subnetworks.selection import prune_random, prune_step, prune_within
 from babelscope.subnetworks.trials import Trial
 from babelscope.training import checkpoints
@@ -133,6 +133,7 @@ def _play_rounds(search: Search, trial: Trial, folder: Path) -> None:
     mask = WeightMask(
         {name: np.ones(weight.shape, dtype=bool) for name, (_, weight) in matrices.items()},
         {name: place for name, (place, _) in matrices.items()},
+        network_of(network),
     )
     examples = {split: trial.read(split, path) for split, path in search.files.items()}
     with atomic(folder / START) as path:
@@ -239,4 +240,4 @@ def _prune(search: Search, network: Any, mask: WeightMask, percent: int, seed: i
                 found |= prune_random(bits, amount, seed=derive_seed(seed, stack, percent))
             case _:
                 found |= prune_step(own, bits, amount)
-    return WeightMask(found, mask.places)
+    return WeightMask(found, mask.places, mask.network)

@@ -17,6 +17,7 @@ from babelscope.io import read_arrays, read_metadata, write_arrays
 SHAPES = "shapes"
 PLACES = "places"
 KEPT = "kept"
+NETWORK = "network"  # of a mask of weights: what it is for
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +107,13 @@ class WeightMask:
         weights.
     places
         Name of each of these -> its place.
+    network
+        Family and vocabulary of the models it is for; empty where that is not known.
     """
 
     bits: Mapping[str, np.ndarray]
     places: Mapping[str, Place]
+    network: str = ""
 
     def __post_init__(self) -> None:
         wrong = [name for name, bits in self.bits.items() if bits.dtype != bool]
@@ -141,15 +145,18 @@ class WeightMask:
     def save(self, path: str | Path) -> None:
         """Write the mask as packed bits, with places and numbers of kept weights beside them."""
         places = {name: astuple(self.places[name]) for name in self.bits}
-        _write(path, self.bits, {PLACES: json.dumps(places), KEPT: json.dumps(self.counts)})
+        facts = {PLACES: json.dumps(places), KEPT: json.dumps(self.counts), NETWORK: self.network}
+        _write(path, self.bits, facts)
 
     @classmethod
     def load(cls, path: str | Path) -> "WeightMask":
-        """Read a mask that `save` wrote; see :func:`load_packed` for what is refused."""
-        packed = load_packed(path)
+        """Read a mask that `save` wrote; see :class:`PackedMask` for what is refused."""
+        packed = PackedMask(path)
+        matrices = dict(packed)
         return cls(
-            {name: unpack(matrix.bits, matrix.shape) for name, matrix in packed.items()},
-            {name: matrix.place for name, matrix in packed.items()},
+            {name: unpack(matrix.bits, matrix.shape) for name, matrix in matrices.items()},
+            {name: matrix.place for name, matrix in matrices.items()},
+            packed.network,
         )
 
 
@@ -158,6 +165,11 @@ class PackedMask(Mapping[str, PackedMatrix]):
 
     By name of the weight matrix, in the order in which they were saved. A matrix is read when it is
     asked for, and not kept, so many masks can be walked through side by side.
+
+    Attributes
+    ----------
+    network
+        As of the :class:`WeightMask`.
 
     Raises
     ------
@@ -170,6 +182,7 @@ class PackedMask(Mapping[str, PackedMatrix]):
         metadata = read_metadata(path)
         if not {SHAPES, PLACES, KEPT} <= metadata.keys():
             raise _no_masks(path, "weight mask")
+        self.network = metadata.get(NETWORK, "")
         self._path = path
         self._shapes = json.loads(metadata[SHAPES])
         self._places = json.loads(metadata[PLACES])

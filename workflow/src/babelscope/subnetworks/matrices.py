@@ -5,6 +5,7 @@ feed-forward part; never embeddings, norms, biases or the head of a task.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -75,8 +76,14 @@ def _attention(attention: Attention) -> Iterator[tuple[str, nn.Module]]:
     yield "o", attention.output
 
 
+def network_of(model: nn.Module) -> str:
+    """Return what tells models of one shape apart, whatever their heads: family and vocabulary."""
+    config: Any = model.config
+    return f"{config.model_type} with {config.vocab_size} tokens"
+
+
 def check_fits(mask: WeightMask, model: nn.Module, source: object) -> None:
-    """Check that a mask is of this model's architecture.
+    """Check that a mask is of this model's architecture and vocabulary.
 
     Parameters
     ----------
@@ -88,8 +95,15 @@ def check_fits(mask: WeightMask, model: nn.Module, source: object) -> None:
     Raises
     ------
     BabelscopeError
-        If a matrix is missing on either side, or has another shape; it names the first.
+        If a matrix is missing on either side, or has another shape (it names the first), or the
+        mask was found in a model of another family or vocabulary.
     """
+    if mask.network and mask.network != network_of(model):
+        raise BabelscopeError(
+            f"The mask in {source} was found in a {mask.network}, not in a {network_of(model)} like"
+            f" this {type(model).__name__}.",
+            "Use a mask that was found in this model.",
+        )
     there = {
         name: tuple(parameter.shape)
         for name, (_, parameter) in weight_matrices(model, pooler=True).items()

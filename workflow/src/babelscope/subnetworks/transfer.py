@@ -165,7 +165,9 @@ def _mask_of(transfer: Transfer, trial: Trial, network: Network) -> WeightMask |
         return mask
     place = (network.task, network.language, transfer.kept, network.draw)
     return WeightMask(
-        random_masks(mask.bits, seed=derive_seed(trial.seed, "mask", *place)), mask.places
+        random_masks(mask.bits, seed=derive_seed(trial.seed, "mask", *place)),
+        mask.places,
+        mask.network,
     )
 
 

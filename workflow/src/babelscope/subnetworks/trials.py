@@ -14,6 +14,7 @@ from babelscope.subnetworks.masks import WeightMask
 from babelscope.subnetworks.matrices import mask_tensors
 from babelscope.tasks.base import Task
 from babelscope.tasks.choice import make_task
+from babelscope.tokenization.packing import check_positions
 from babelscope.training import checkpoints
 from babelscope.training.fitting import count_all, fit
 
@@ -185,7 +186,14 @@ def make_trial(
         Of the section ``compute``, `device` and `precision`.
     made_of, seed
         See :class:`Trial`; the task reads `made_of`.
+
+    Raises
+    ------
+    BabelscopeError
+        If the model cannot do the task, or has too few positions for the longest examples.
     """
+    if name != "mlm":
+        check_positions(model, settings["max_tokens"], key=f"tasks.{name}.max_tokens")
     section = Section.model_validate({"transfer_steps": None, **settings})
     return Trial(
         task=make_task(name, settings, model, train=made_of),

@@ -153,8 +153,11 @@ def _mask_token(folder: Path, tokenizer: "Tokenizer") -> str | None:
     return next((token for token in candidates if tokenizer.token_to_id(token) is not None), None)
 
 
-def check_positions(folder: str | Path, window: int) -> None:
-    """Refuse a window longer than a model's positions; without ``config.json`` all fit."""
+def check_positions(folder: str | Path, window: int, *, key: str = "mlm.window") -> None:
+    """Refuse a window longer than a model's positions; without ``config.json`` all fit.
+
+    `key` is what the window is called in the configuration.
+    """
     path = Path(folder) / "config.json"
     if not path.is_file():
         return
@@ -166,8 +169,8 @@ def check_positions(folder: str | Path, window: int) -> None:
         positions -= config.get("pad_token_id", 1) + 1  # RoBERTa counts from the padding index on
     if window > positions:
         raise BabelscopeError(
-            f"mlm.window: {window} is longer than the {positions} positions of {folder}.",
-            f"Set mlm.window to at most {positions}.",
+            f"{key}: {window} is longer than the {positions} positions of {folder}.",
+            f"Set {key} to at most {positions}.",
         )
 
 
