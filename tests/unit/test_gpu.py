@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from babelscope.config import TaskTraining
 from babelscope.evaluation.perplexity import perplexity
-from babelscope.models.masked_head import token_losses
+from babelscope.models.masked_head import example_losses, token_losses
 from babelscope.models.modes import arithmetic
 from babelscope.subnetworks.head_pruning import prune_heads_iteratively
 from babelscope.subnetworks.importance import head_importance
+from babelscope.training.fitting import count_all, fit
 
 DEVICE = "cuda"
 pytestmark = [
@@ -97,3 +99,80 @@ def test_encoding(pair, precision, tolerance):
         there, tokenizer, sentences, device=DEVICE, precision=precision, **options
     ).states["mean"]
     assert relative(found, wanted) < tolerance
+
+
+class Hidden:
+    """Examples of a batch, as a task."""
+
+    name = "mlm"
+
+    def batch(self, examples, rows, *, seed, epoch):
+        whole = {name: torch.stack([example[name] for example in examples]) for name in FIELDS}
+        return {name: value[rows] for name, value in whole.items()}
+
+    def losses(self, model, batch):
+        losses, targets = token_losses(model, batch)
+        return losses.sum(), torch.tensor(len(targets.tokens))
+
+    def count(self, model, batch):
+        sums, counts = example_losses(model, batch)
+        return torch.stack([sums.cpu(), counts], dim=1).double()
+
+
+FIELDS = ("input_ids", "attention_mask", "labels")
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [*PRECISIONS, ("fp16", 3e-2)])
+def test_fitting_under_masks(pair, masked_batch, tmp_path, precision, tolerance):
+    examples = [{name: masked_batch[name][row] for name in FIELDS} for row in range(5)]
+    settings = TaskTraining(
+        lr={"default": 1.0},
+        weight_decay=0.1,
+        warmup=0.2,
+        schedule="linear",
+        epochs=4,
+        max_steps=None,
+        batch_size=2,
+        accumulation=2,
+        gradient_checkpointing=False,
+        max_grad_norm=1.0,
+        logging_steps=2,
+        save_steps=2,
+    )
+    here, there = pair
+    generator = torch.Generator().manual_seed(0)
+    masks = {
+        name: torch.rand(value.shape, generator=generator) < 0.5
+        for name, value in here.named_parameters()
+        if ".layer." in name and value.ndim == 2
+    }
+    again = copy.deepcopy(there)
+    courses, counts = [], []
+
+    def kill(done):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    for model, device, kind in (
+        (here, "cpu", "float32"),
+        (there, DEVICE, precision),
+        (again, DEVICE, precision),
+    ):
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        options = {"rate": 1e-3, "seed": 1, "device": device, "precision": kind, "masks": masks}
+        if model is again:
+            killed = copy.deepcopy(again)
+            with pytest.raises(KeyboardInterrupt):
+                fit(killed, Hidden(), examples, settings, folder=tmp_path, on_step=kill, **options)
+        rows = fit(model, Hidden(), examples, settings, folder=tmp_path, **options)
+        courses.append([row["loss"] for row in rows])
+        for name, value in model.named_parameters():
+            if name in masks:
+                assert (value.detach().cpu()[~masks[name]] == 0).all()
+        options = {"batch_size": 2, "seed": 1, "device": device, "precision": kind}
+        counts.append(count_all(model, Hidden(), examples, **options))
+    for course, count in zip(courses[1:], counts[1:], strict=True):
+        assert relative(course, courses[0]) < tolerance
+        assert relative(count[:, 0], counts[0][:, 0]) < tolerance

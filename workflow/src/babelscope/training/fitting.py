@@ -38,6 +38,7 @@ from babelscope.training.state import (
 
 logger = logging.getLogger(__name__)
 
+FIRST_SCALE = 2.0**12  # the default of 2 ** 16 overflows, which skips steps of short trainings
 HARMLESS = {"logging_steps", "save_steps", "lr"}  # the rate is given apart
 
 
@@ -166,7 +167,7 @@ class _Training:
             },
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
-        self.scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
+        self.scaler = torch.amp.GradScaler(device, FIRST_SCALE, enabled=precision == "fp16")
         self.step = 0
         self.pending: list[torch.Tensor] = []  # (loss, norm) of steps not yet looked at
         self.losses: list[float] = []  # of the steps since the last row
