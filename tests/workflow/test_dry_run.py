@@ -49,6 +49,46 @@ def jobs(plan: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", plan, re.M)}
 
 
+def test_the_tickets_study_lists_its_jobs(tmp_path):
+    """Few jobs make its tables and figures: starting one costs more than drawing."""
+    result = snakemake("tickets", "-n", directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+    planned = jobs(result.stdout + result.stderr)
+    assert planned["find_ticket"] == 3 * 4 * 3  # tasks, languages, variants
+    assert planned["transfer_ticket"] == 3 * 4
+    assert "finetune_mlm" not in planned
+    for verb, most in (("collect", 3), ("plot", 6)):
+        assert sum(count for rule, count in planned.items() if rule.startswith(verb)) <= most
+
+
+def test_the_published_scale_of_tickets_can_be_planned(tmp_path):
+    overlay = ROOT / "config" / "paper" / "tickets.yaml"
+    result = snakemake("tickets", "-n", "--configfile", overlay, directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "gpu=1" in result.stdout + result.stderr
+
+
+def test_of_a_task_alone_nothing_is_compared_across_tasks(tmp_path):
+    settings = "tickets={tasks: [ner], encoded: ner, analysed: [50, 20]}"
+    result = snakemake("tickets", "-n", "--config", settings, directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+    text = result.stdout + result.stderr
+    assert "figures/tickets/demo-xlmr/overlap/ner.k20.png" in text
+    assert "overlap_tasks" not in text
+    assert "demo-nli" not in text
+    assert jobs(text)["plot_ticket_transfer"] == 2
+
+
+def test_tickets_need_languages_of_the_study_and_heads_do_not(tmp_path):
+    settings = ("--config", "languages=[en,es]")
+    assert snakemake("heads", "-n", *settings, directory=tmp_path).returncode == 0
+    result = snakemake("tickets", "-n", *settings, directory=tmp_path)
+    assert result.returncode != 0
+    message = result.stdout + result.stderr
+    assert "tickets.languages" in message
+    assert "Traceback (most recent call last)" not in message
+
+
 def test_without_fine_tuning_the_base_model_is_studied(tmp_path):
     result = snakemake("heads", "-n", "--config", "mlm={eval_only: true}", directory=tmp_path)
     assert result.returncode == 0, result.stderr
