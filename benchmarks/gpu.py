@@ -552,6 +552,57 @@ def encoding(run: Run) -> None:
         run.check(section, what, found, wanted, tolerance)
 
 
+def pruning(run: Run) -> None:
+    """Measure a step of magnitude pruning of weights on the device against PyTorch's there."""
+    from torch.nn.utils import prune
+
+    from babelscope.subnetworks.matrices import weight_matrices
+    from babelscope.subnetworks.selection import prune_step
+
+    section = "magnitude pruning"
+
+    def ours(model: Any) -> dict[str, np.ndarray]:
+        matrices = weight_matrices(model).items()
+        weights = {name: weight.detach().cpu().numpy() for name, (_, weight) in matrices}
+        masks = {name: np.ones(weight.shape, dtype=bool) for name, weight in weights.items()}
+        return prune_step(weights, masks, sum(mask.size for mask in masks.values()) // 10)
+
+    def plain(model: Any) -> list[Any]:
+        matrices = [weight for _, weight in weight_matrices(model).values()]
+        modules = [prune_alone(weight) for weight in matrices]
+        amount = sum(weight.numel() for weight in matrices) // 10
+        prune.global_unstructured(
+            [(module, "weight") for module in modules],
+            pruning_method=prune.L1Unstructured,
+            amount=amount,
+        )
+        return modules
+
+    model = run.model(run.shape(BASE))
+    weights = sum(weight.numel() for _, weight in weight_matrices(model).values())
+    for what, way in (("global_unstructured", plain), ("ours, on the CPU", ours)):
+        run.measure(
+            section,
+            what,
+            partial(way, model),
+            amount=weights,
+            unit="weights/s",
+            baseline="" if way is plain else "global_unstructured",
+        )
+    here, there = run.pair()
+    wanted = [module.weight_mask.cpu().numpy() for module in plain(there)]
+    found = list(ours(here).values())
+    differing = np.mean([np.mean(left != right) for left, right in zip(found, wanted, strict=True)])
+    run.checks.append(Check(section, "masks, PyTorch on the device", float(differing), 0.0))
+
+
+def prune_alone(weight: torch.Tensor) -> torch.nn.Module:
+    """Return a module of its own for a weight, so that pruning leaves the model as it is."""
+    module = torch.nn.Module()
+    module.weight = torch.nn.Parameter(weight.detach())
+    return module
+
+
 # What to run, in order of importance, and the seconds each is expected to take on a large GPU.
 SECTIONS: list[tuple[Callable[[Run], None], float]] = [
     (measure_peaks, 15),
@@ -560,6 +611,7 @@ SECTIONS: list[tuple[Callable[[Run], None], float]] = [
     (iterative_masking, 30),
     (encoding, 30),
     (perplexity, 30),
+    (pruning, 10),
     (train_large, 60),
     (feed_training, 10),
     (train_compiled, 90),

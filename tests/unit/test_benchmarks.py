@@ -13,7 +13,17 @@ ABSENT = ("pydantic", "zstandard", "datasets", "scipy", "faiss", "gudhi", "snake
 
 
 @pytest.mark.parametrize(
-    "name", ["cka", "encoding", "importance", "masking", "mlm_step", "ticket_overlap"]
+    "name",
+    [
+        "cka",
+        "encoding",
+        "importance",
+        "masked_step",
+        "masking",
+        "mlm_step",
+        "pruning",
+        "ticket_overlap",
+    ],
 )
 def test_the_two_ways_agree(name):
     command = [sys.executable, "-m", f"benchmarks.{name}", "--quick"]

@@ -31,6 +31,7 @@ SIGNATURES = {
     "models.removal.remove_heads": (["model", "mask"], {}, None),
     "models.removal.load_model": (["path"], {}, None),
     "subnetworks.importance.head_importance": (["model", "batches"], {"gates": None}, None),
+    "subnetworks.magnitude.prune_step": (["weights", "masks", "amount"], {}, None),
     "subnetworks.overlap.jaccard": (["a", "b"], {}, float),
     "subnetworks.overlap.agreement": (["a", "b"], {}, float),
     "subnetworks.overlap.expected_jaccard": (
@@ -52,6 +53,7 @@ OTHERS = {
     "tokenization.training": ["train_tokenizer"],
     "models.anatomy": ["anatomy"],
     "subnetworks.head_pruning": ["prune_heads_iteratively", "select_mask"],
+    "subnetworks.magnitude": ["find_ticket"],
     "subnetworks.masks": ["HeadMask", "WeightMask"],
     "representations.encoding": ["encode_corpus"],
     "representations.cka": ["cka_table"],
