@@ -275,7 +275,7 @@ def overlap_by_place(overlap: pd.DataFrame, scope: str, names: Mapping[str, str]
         ceiling``: mean and range over the other languages and seeds; `ceiling` is the mean overlap
         of two draws, over languages, NA where there are none.
     """
-    rows = _placed(_pairs(overlap, scope), scope, names, "left_task")
+    rows = _placed(_pairs(overlap, scope), names, "left_task")
     place = "layer" if scope == "layer" else "place"
     between = rows[rows["relation"] == "language"]
     turned = between.assign(left_language=between["right_language"])
@@ -305,7 +305,7 @@ def kept_by_place(sizes: pd.DataFrame, scope: str, names: Mapping[str, str]) -> 
         mean and range over seeds; `average` is the percentage kept of all prunable weights.
     """
     rows = sizes[(sizes["scope"] == scope) & (sizes["variant"] == "ticket")]
-    rows = _placed(rows, scope, names, "task")
+    rows = _placed(rows, names, "task")
     rows = rows.assign(percent=100 * rows["share"].astype(float))
     place = "layer" if scope == "layer" else "place"
     keys = ["panel", "title", place, "language"]
@@ -314,21 +314,11 @@ def kept_by_place(sizes: pd.DataFrame, scope: str, names: Mapping[str, str]) -> 
     return table.assign(average=100 * whole["share"].astype(float).mean())
 
 
-def _placed(rows: pd.DataFrame, scope: str, names: Mapping[str, str], task: str) -> pd.DataFrame:
-    """Name panel and place; panels are tasks and, if there are two, stacks.
-
-    Components get panels by task alone: those of a decoder are named so where there are two stacks.
-    """
-    stacks = list(rows["stack"].dropna().unique())
-    stack = ", " + rows["stack"].astype("string") if len(stacks) > 1 else ""
-    title = rows[task].map(names)
-    if scope == "layer":
-        rows = rows.assign(panel=rows[task] + stack, title=title + stack)
-        return rows
+def _placed(rows: pd.DataFrame, names: Mapping[str, str], task: str) -> pd.DataFrame:
+    """Name panels, which are tasks and, if there are two, stacks; and places, the components."""
+    stack = ", " + rows["stack"].astype("string") if rows["stack"].nunique() > 1 else ""
     place = rows["component"].astype("string")
-    if len(stacks) > 1:
-        place = place + "\n" + rows["stack"].astype("string")
-    return rows.assign(panel=rows[task], title=title, place=place)
+    return rows.assign(panel=rows[task] + stack, title=rows[task].map(names) + stack, place=place)
 
 
 def titles_of(table: pd.DataFrame, names: Mapping[str, str]) -> dict[str, str]:

@@ -105,7 +105,9 @@ def place_points(
     shown = list(dict.fromkeys(table["place"]))
     shift = np.linspace(-0.3, 0.3, len(codes)) if len(codes) > 1 else np.zeros(1)
     size = 4 if len(codes) * len(shown) < 50 else 2.5
-    figure, axes = panels(len(titles), columns=1, width=PAGE, height=1.9)
+    figure, axes = panels(
+        len(titles), columns=1, width=PAGE, height=1.9 if len(titles) < 4 else 1.5
+    )
     for axis, (panel, title) in zip(axes, titles.items(), strict=True):
         part = table[table["panel"] == panel]
         if part.empty:
