@@ -6,6 +6,7 @@ from torch.nn import functional
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.metrics import F1, value_of
 from babelscope.tasks.choice import make_task
+from babelscope.tasks.examples import mask_pairs
 from babelscope.training.fitting import count_all
 
 SENTENCES = [
@@ -68,6 +69,19 @@ def test_the_loss_is_the_plain_one_and_padding_changes_nothing(make, scramble, f
     np.testing.assert_array_equal(one, count_all(model, task, examples, batch_size=4, **options))
 
 
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
+def test_a_mask_of_pairs_is_the_mask_of_padding(make, scramble, family):
+    task, examples, folder = make(family)
+    model = scramble(task.load_model(folder, seed=1))
+    batch = task.batch(examples, range(4), seed=1, epoch=0)
+    padded, pairs = batch["attention_mask"], mask_pairs(batch["attention_mask"])
+    assert padded.sum() < padded.numel()
+    seen = padded.bool()
+    one, two = (model(batch["input_ids"], attention_mask=mask).logits for mask in (padded, pairs))
+    torch.testing.assert_close(one[seen], two[seen])
+    assert (model(batch["input_ids"]).logits[seen] - one[seen]).abs().max() > 1e-3
+
+
 class Oracle(torch.nn.Module):
     """A network that knows the tags of the words it sees."""
 
@@ -76,7 +90,7 @@ class Oracle(torch.nn.Module):
         self.anything = torch.nn.Parameter(torch.zeros(1))
         self.task, self.sentence = task, sentence
 
-    def forward(self, input_ids, attention_mask):
+    def forward(self, input_ids):
         logits = torch.zeros(*input_ids.shape, len(self.task.scheme))
         for place, tag in zip(self.sentence.words, self.sentence.tags, strict=True):
             if place >= 0:

@@ -1,14 +1,16 @@
-"""What the tasks share: choosing examples of a file, and padding them into a batch."""
+"""What the tasks share: choosing examples of a file, padding them, and giving them to a network."""
 
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from babelscope.errors import BabelscopeError
 from babelscope.seeds import derive_seed
+from babelscope.tasks.base import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -61,3 +63,34 @@ def pad(rows: Iterable[Sequence[int] | np.ndarray | torch.Tensor], value: int) -
     """Return sequences as one int64 tensor, shape (rows, longest), filled up on the right."""
     tensors = [torch.as_tensor(row, dtype=torch.int64) for row in rows]
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
+
+
+def network_inputs(model: Any, batch: Batch, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Return some tensors of a batch on a network's device, without waiting for it.
+
+    A network looks into the mask of padding, and on a GPU the host then waits for all work before
+    it. So a mask that hides nothing is left out, and, on a GPU, encoders are given a mask of pairs
+    of positions, which they take as it is.
+
+    Parameters
+    ----------
+    model
+        The network.
+    batch
+        On the CPU; with ``attention_mask``.
+    names
+        Of the tensors that the network takes.
+    """
+    device = next(model.parameters()).device
+    inputs = {name: batch[name] for name in names}
+    mask = inputs.pop("attention_mask")
+    if not bool(mask.all()):
+        bare = model.config.is_encoder_decoder or model.config._attn_implementation != "sdpa"
+        inputs["attention_mask"] = mask if bare or device.type == "cpu" else mask_pairs(mask)
+    return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
+
+
+def mask_pairs(mask: torch.Tensor) -> torch.Tensor:
+    """Return which position may look at which: bool, shape (batch, 1, time, time)."""
+    time = mask.shape[1]
+    return mask.bool()[:, None, None, :].expand(-1, 1, time, time)

@@ -15,7 +15,7 @@ from babelscope.io import read_table
 from babelscope.models.loading import load_tokenizer, load_with_head
 from babelscope.models.masking import IGNORED
 from babelscope.tasks.base import Batch
-from babelscope.tasks.examples import choose_rows, pad, report_cut
+from babelscope.tasks.examples import choose_rows, network_inputs, pad, report_cut
 
 OUTSIDE = "O"
 NOWHERE = -1  # place of a word that the network does not see
@@ -193,12 +193,7 @@ class NamedEntities:
         return torch.tensor(counts, dtype=torch.float64)
 
     def _logits(self, model: Any, batch: Batch) -> torch.Tensor:
-        device = next(model.parameters()).device
-        inputs = {
-            name: batch[name].to(device, non_blocking=True)
-            for name in ("input_ids", "attention_mask")
-        }
-        return model(**inputs).logits
+        return model(**network_inputs(model, batch, ("input_ids", "attention_mask"))).logits
 
 
 def count_entities(gold: list[str], found: list[str]) -> tuple[int, int, int]:

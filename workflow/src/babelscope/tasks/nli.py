@@ -13,7 +13,7 @@ from babelscope.evaluation.metrics import ACCURACY
 from babelscope.io import read_table
 from babelscope.models.loading import load_tokenizer, load_with_head
 from babelscope.tasks.base import Batch
-from babelscope.tasks.examples import choose_rows, pad, report_cut
+from babelscope.tasks.examples import choose_rows, network_inputs, pad, report_cut
 
 LABELS = ("entailment", "neutral", "contradiction")  # in XNLI's order
 
@@ -122,10 +122,6 @@ class Inference:
         return torch.stack([right.double(), torch.ones(len(right), dtype=torch.float64)], dim=1)
 
     def _logits(self, model: Any, batch: Batch) -> torch.Tensor:
-        device = next(model.parameters()).device
-        inputs = {
-            name: value.to(device, non_blocking=True)
-            for name, value in batch.items()
-            if name != "labels"
-        }
-        return model(**inputs).logits  # (pairs, labels)
+        return model(
+            **network_inputs(model, batch, batch.keys() - {"labels"})
+        ).logits  # (pairs, labels)
