@@ -1,10 +1,14 @@
 """Lottery tickets: iterative magnitude pruning, what its masks share, and what they are good for.
 
 Requires base models (`base_of`), examples of every task (`task_files`). Makes, under
-`<results>/masks/{model}/s{seed}/{task}/{lang}/{variant}/`, the masks `k{kept}.safetensors`, what they
+`<results>/masks/{model}/s{seed}/{task}/{lang}/{variant}/`, the masks `k{kept}.safetensors`, with scores
+and training histories of every round in
+`<results>/scores/tickets/{model}/s{seed}/{task}/{lang}/{variant}[.history].parquet`; what each mask is
+worth elsewhere in `<results>/scores/transfer/{model}/s{seed}/{task}/{lang}/k{kept}.parquet`; what masks
 share beside them under `{task}/shared/`, their overlap and sizes in
 `<results>/similarity/{model}/tickets/k{kept}[.sizes|.shared].parquet`, and how it goes along with
-typology in `<results>/scores/ticket_typology/{model}/k{kept}.parquet`.
+typology in `<results>/scores/ticket_typology/{model}/k{kept}.parquet`. Killed searches and transfers
+go on from `.checkpoints` beside the folders of their languages.
 """
 
 

@@ -295,6 +295,14 @@ def test_a_repeat_with_another_seed_is_another_draw(make_toy):
     assert 0.6 < agreement(one, two) < 0.999
 
 
+def test_a_search_that_would_leave_nothing_is_refused(make_toy):
+    files = {100 - 20 * number: "mask" for number in range(1, 6)}
+    with pytest.raises(ValueError, match="5 rounds of 20 % leave nothing"):
+        make_toy(rounds=5, masks=files)
+    with pytest.raises(ValueError, match="masks of"):
+        make_toy(rounds=2)
+
+
 def test_the_pooler_on_demand(make_toy):
     made = make_toy(pooler=True)
     find_ticket(made.search, made.trial)

@@ -77,6 +77,12 @@ class Search:
     history: str
     checkpoints: str
 
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.step * self.rounds >= 100:
+            raise ValueError(f"{self.rounds} rounds of {self.step} % leave nothing, or remove none")
+        if list(self.masks) != [self.kept(number + 1) for number in range(self.rounds)]:
+            raise ValueError(f"masks of {list(self.masks)} % for {self.rounds} x {self.step} %")
+
     def kept(self, number: int) -> int:
         """Return the percent of the weights that a round trains."""
         return 100 - self.step * number
