@@ -1,8 +1,10 @@
 """How long a training is, and its learning rate as a function of the share that is done."""
 
 import math
+from typing import TYPE_CHECKING
 
-from babelscope.config import TaskTraining, Training
+if TYPE_CHECKING:
+    from babelscope.config import TaskTraining, Training
 
 
 def learning_rate_factor(schedule: str, share: float, warmup: float) -> float:
@@ -30,7 +32,7 @@ def learning_rate_factor(schedule: str, share: float, warmup: float) -> float:
     raise ValueError(f"schedule is {schedule!r}; known: linear, cosine, constant")
 
 
-def steps_of(settings: Training | TaskTraining, examples: int, processes: int = 1) -> int:
+def steps_of(settings: "Training | TaskTraining", examples: int, processes: int = 1) -> int:
     """Return the number of optimizer steps of a training on so many examples."""
     per_step = settings.batch_size * settings.accumulation * processes
     steps = max(1, math.ceil(settings.epochs * examples / per_step))
