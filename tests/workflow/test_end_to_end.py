@@ -1,4 +1,4 @@
-"""The whole heads study at the smallest size, as a user would run it."""
+"""Both studies at the smallest size, as a user would run them."""
 
 import json
 import os
@@ -17,11 +17,11 @@ TINY = ROOT / "tests" / "tiny.yaml"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+def snakemake(folder: Path, *arguments: str, study="heads") -> subprocess.CompletedProcess:
     command = [
         *(Path(sys.executable).with_name("snakemake"), "--snakefile", ROOT / "Snakefile"),
         *("--workflow-profile", ROOT / "profiles" / "default"),
-        *("--directory", folder, "--configfile", TINY, "--cores", "2", "heads"),
+        *("--directory", folder, "--configfile", TINY, "--cores", "2", study),
         *arguments,
     ]
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
@@ -107,3 +107,43 @@ def test_the_report_is_one_file(finished):
     result = snakemake(finished, "--report", "results/report.html")
     assert result.returncode == 0, result.stderr[-3000:]
     assert (finished / "results" / "report.html").stat().st_size > 100_000
+
+
+@pytest.fixture(scope="module")
+def tickets(finished) -> Path:
+    """Return the tickets study of the same model; one seed, since starting jobs takes longest."""
+    result = snakemake(finished, "--config", "seeds=[1]", study="tickets")
+    assert result.returncode == 0, result.stderr[-6000:]
+    assert "train_tokenizer" not in result.stderr  # what the studies share is made once
+    return finished
+
+
+def test_every_figure_of_tickets_is_drawn_from_numbers(tickets):
+    figures = sorted((tickets / "results" / "figures" / "tickets").rglob("*.pdf"))
+    assert len(figures) == 3 + 2 * 7 + 2 * 9 + 2 * 2 + 3  # two sparsities, three tasks
+    for figure in figures:
+        assert figure.stat().st_size > 2000
+        assert figure.with_suffix(".png").stat().st_size > 2000
+        assert not pd.read_csv(figure.with_suffix(".csv")).empty
+
+
+def test_the_summary_of_tickets_has_every_part(tickets):
+    table = pd.read_parquet(next((tickets / "results/tables/tickets").rglob("summary.parquet")))
+    assert set(table["part"]) == {"finding", "transfer", "overlap", "sharing", "representations"}
+    tiny = yaml.safe_load(TINY.read_text("utf-8"))["tickets"]
+    finding = table[table["part"] == "finding"]
+    assert set(finding["language"]) == set(tiny["languages"])
+    assert set(finding["task"]) == {"mlm", "ner", "nli"}
+    assert set(finding["kept"]) == {100, *tiny["analysed"]}
+    assert (finding["low"] <= finding["value"]).all()
+    assert (finding["value"] <= finding["high"]).all()
+    shares = table[(table["part"] == "sharing") & (table["languages"] == 1)]
+    shares = shares[shares["metric"] == "share"]
+    for kept, rows in shares[shares["kind"] != "exactly"].groupby("kept"):
+        assert rows["value"].tolist() == pytest.approx([kept / 100] * len(rows), abs=1e-3)
+
+
+def test_a_second_run_of_tickets_has_nothing_to_do(tickets):
+    result = snakemake(tickets, "--config", "seeds=[1]", study="tickets")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Nothing to be done" in result.stderr + result.stdout

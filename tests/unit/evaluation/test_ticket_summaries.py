@@ -273,7 +273,7 @@ def test_every_task_and_syntax_have_a_tree():
     assert trees[trees["panel"] == "syntax"]["height"].tolist() == pytest.approx([0.1, 0.25])
 
 
-def test_a_test_that_was_not_made_is_not_shown():
+def test_one_mantel_test_is_shown_per_task():
     typology = pd.DataFrame(
         [
             ("mlm", "syntactic_distance", "pearson", 0.5, 0.04, 5),
@@ -284,7 +284,9 @@ def test_a_test_that_was_not_made_is_not_shown():
         columns=["task", "predictor", "method", "value", "p_two_sided", "n"],
     )
     shown = summaries.mantel_tests(typology)
-    assert shown.to_dict("records") == [{"panel": "mlm", "r": 0.5, "p": 0.04, "n": 5}]
+    assert shown.to_dict("records")[0] == {"panel": "mlm", "r": 0.5, "p": 0.04, "n": 5}
+    assert shown["panel"].tolist() == ["mlm", "ner"]
+    assert shown["r"].isna().tolist() == [False, True]
 
 
 def test_retrieval_is_shown_both_ways_in_three_networks():

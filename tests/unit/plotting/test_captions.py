@@ -2,11 +2,14 @@
 
 import re
 from types import SimpleNamespace
+from typing import get_args
 
 import jinja2
 import pytest
 import yaml
 from docutils.core import publish_parts
+
+from babelscope.config import Variant
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +29,11 @@ def test_every_caption_is_used_and_there_is_none_missing(rules, captions):
 
 
 @pytest.mark.parametrize("seeds", [[1], [1, 2, 3]])
-def test_captions_can_be_filled_in(request, captions, seeds):
+@pytest.mark.parametrize("variants", [["ticket"], ["ticket", *get_args(Variant)]])
+def test_captions_can_be_filled_in(request, captions, seeds, variants):
     text = (request.config.rootpath / "config/config.yaml").read_text("utf-8")
     config = yaml.safe_load(text) | {"seeds": seeds}
+    config["tickets"]["variants"] = variants
     snakemake = SimpleNamespace(config=config, wildcards=SimpleNamespace(budget="half", kept=50))
     strict = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
     for path in captions:

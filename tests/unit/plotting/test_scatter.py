@@ -80,3 +80,22 @@ def test_clear_correlations_are_filled():
         if line.get_marker() == "o"
     }
     assert fills == {"white": 1, "black": 2}
+
+
+def test_a_panel_without_a_test_says_so(languages):
+    points = pd.DataFrame(
+        {
+            **{"panel": ["ner", "mlm"], "left": "en", "right": "zh", "x": 0.2},
+            **{"value": 0.5, "low": 0.4, "high": 0.6},
+        }
+    )
+    tests = pd.DataFrame({"panel": ["ner", "mlm"], "r": [None, 0.7], "p": [None, 0.03], "n": 2})
+    titles = {"mlm": "syntactic distance", "ner": "syntactic distance"}
+    names = {"mlm": "MLM", "ner": "NER"}
+    figure = scatter.pair_scatter(
+        points, tests, languages, titles=titles, tested=names, ylabel="distance"
+    )
+    assert [axis.get_title() for axis in figure.axes] == [
+        "MLM, 2 languages:\nr = 0.70, p = 0.03",
+        "NER, 2 languages:\ntoo few or too alike to test",
+    ]

@@ -419,14 +419,11 @@ def mantel_tests(typology: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns ``panel, r, p, n``: Pearson's correlation, two-sided p of the Mantel test, number of
-        languages; no row for a task without a correlation.
+        Columns ``panel, r, p, n``: Pearson's correlation, two-sided p of the Mantel test, NA where
+        there is none, and the number of languages.
     """
-    rows = typology[
-        (typology["predictor"] == "syntactic_distance")
-        & (typology["method"] == "pearson")
-        & typology["value"].notna()
-    ]
+    syntax = typology["predictor"] == "syntactic_distance"
+    rows = typology[syntax & (typology["method"] == "pearson")]
     names = {"task": "panel", "value": "r", "p_two_sided": "p"}
     return rows.rename(columns=names)[["panel", "r", "p", "n"]].reset_index(drop=True)
 

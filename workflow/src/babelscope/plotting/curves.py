@@ -89,7 +89,7 @@ def performance_curves(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
                 curve["low"],
                 curve["high"],
                 color=style["color"],
-                alpha=0.15,
+                alpha=0.12,
                 linewidth=0,
             )
             axis.plot(curve["kept"], curve["value"], markersize=3.5, **style)

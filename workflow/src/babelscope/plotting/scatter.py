@@ -40,8 +40,8 @@ def pair_scatter(
     table
         Columns ``panel, left, right, x, value, low, high``.
     tests
-        Columns ``panel, r, p, n``: a test per panel over `n` languages, or none where there are too
-        few.
+        Columns ``panel, r, p, n``: a test per panel over `n` languages, NA where it could not be
+        made; or none where there are too few.
     languages
         Names, colours and markers; a point has the left language's marker, filled with the left
         and edged with the right language's colour.
@@ -78,7 +78,9 @@ def pair_scatter(
                 markersize=5,
             )
         for test in tests[tests["panel"] == panel].to_dict("records"):
-            found = f"r = {test['r']:.2f}, p = {_probability(test['p'])}".replace("-", "−")
+            found = "too few or too alike to test"
+            if pd.notna(test["r"]):
+                found = f"r = {test['r']:.2f}, p = {_probability(test['p'])}".replace("-", "−")
             axis.set_title(f"{tested[panel]}, {test['n']} languages:\n{found}")
         axis.set_xlabel(xlabel)
     axes[0].set_ylabel(ylabel)

@@ -290,5 +290,5 @@ def zero_shot_matrices(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
 
 def _with_half(value: float, half: float, star: str, *, scale: Scale) -> str:
     """Write a score, perhaps with a star, and half of its interval in two lines."""
-    digits = 2 if scale.ratio and value < 10 else (1 if value < 1000 else 0)
+    digits = 2 if scale.ratio and value < 10 else (1 if value < 100 else 0)
     return f"{value:.{digits}f}{star}\n±{half:.{digits}f}"
