@@ -330,6 +330,19 @@ def test_training_learns_leaves_the_global_generator_alone_and_ends_in_eval_mode
     assert not model.training
 
 
+def test_dropout_differs_from_step_to_step(study):
+    task, examples, load = study
+    losses, draws = task.losses, []
+
+    def spy(model, batch):
+        draws.append(torch.initial_seed())
+        return losses(model, batch)
+
+    task.losses = spy
+    train(load(), task, examples[:8])
+    assert len(set(draws)) == len(draws) == 7
+
+
 def test_gradient_checkpointing_changes_nothing(study):
     task, examples, load = study
     one, two = load(), load()
