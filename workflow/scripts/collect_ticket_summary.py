@@ -11,5 +11,6 @@ with job(snakemake):
     write_both(snakemake.output.similarity, similarity)
     names = ("scores", "transfer", "overlap", "shared", "typology")
     tables = {name: read_table(snakemake.input[name]) for name in names}
-    encoded = snakemake.params.encoded
-    write_both(snakemake.output.summary, summary(similarity=similarity, encoded=encoded, **tables))
+    table = summary(similarity=similarity, encoded=snakemake.params.encoded, **tables)
+    table.insert(0, "model", snakemake.wildcards.model)
+    write_both(snakemake.output.summary, table)
