@@ -594,8 +594,6 @@ def check_names(
                 "Name a corpus of that kind in config/corpora.tsv.",
             )
     check_data_root(settings, corpora)
-    if "tickets" in settings.studies:
-        check_tickets(settings)
 
 
 def check_data_root(settings: Settings, corpora: dict[str, Corpus]) -> None:
