@@ -4,7 +4,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from babelscope.config import Corpus, Model, Settings, check_names, load_settings, read_rows
+from babelscope.config import (
+    Corpus,
+    Model,
+    Settings,
+    check_names,
+    check_tickets,
+    load_settings,
+    read_rows,
+)
 from babelscope.errors import BabelscopeError
 from babelscope.languages import Language
 
@@ -69,6 +77,12 @@ def test_every_overlay_is_valid_and_names_known_things(document, overlay):
         ("compute.precision", "fp16", ["fp16", "cuda"]),
         ("articles.extra", "{data_root}/mono/{lang}.jsonl", ["data_root", "--config"]),
         ("studies", ["cooking"], ["studies.0", "heads"]),
+        ("tasks.ner.training.lr", {"default": 1e-3, "mbert": 2e-5}, ["mbert", "known", "bert"]),
+        ("tasks.ner.training.lr", {"bert": 2e-5}, ["tasks.ner.training", "default"]),
+        ("tasks.ner.form", "generate", ["ner.form", "generate", "label"]),
+        ("tasks.nli.max_tokens", 3, ["tasks.nli.max_tokens", "8"]),
+        ("tickets.analysed", [50], ["analysed", "50", "80, 60, 40, 20"]),
+        ("tickets.rounds", 5, ["5 rounds of 20 %", "nothing"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(document, path, value, words):
@@ -128,6 +142,56 @@ def test_a_corpus_of_real_files_needs_their_folder(document, section, change, na
         check_names(load_settings(document), *tables)
     document["data_root"] = "data"
     check_names(load_settings(document), *tables)
+
+
+def test_languages_of_tickets_outside_the_table_are_refused(document):
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    document = merged(document, {"tickets": {"languages": ["en", "xx"]}})
+    with pytest.raises(BabelscopeError, match=r"tickets.languages: xx not in config/languages.tsv"):
+        check_names(load_settings(document), *tables)
+
+
+@pytest.mark.parametrize("overlay", ["config.yaml", "paper/tickets.yaml"])
+def test_the_settings_of_tickets_can_be_reached(document, overlay):
+    document = merged(document, yaml.safe_load((CONFIG / overlay).read_text("utf-8")))
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    check_tickets(load_settings(document), *tables[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tickets": {"languages": ["en", "fr"]}}, ["tickets.languages: en, fr", "pivot, en"]),
+        ({"tickets": {"languages": ["de", "ru"]}}, ["tickets.languages", "pivot, en"]),
+        ({"models": ["gpt"]}, ["models: gpt is of the family gpt2", "known: bert"]),
+        ({"tasks": {"nli": {"form": "rank"}}}, ["tasks.nli.form: rank", "t5 and mt5", "xlm-rob"]),
+        (
+            {"tickets": {"variants": ["ticket", "early"], "early_step": 41}},
+            ["tickets.early_step: 41 is beyond tasks.mlm.training.max_steps, 20"],
+        ),
+        ({"tasks": {"ner": {"max_tokens": 65}}}, ["tasks.ner.max_tokens: 65", "mlm.window, 64"]),
+        (
+            {"tasks": {"ner": {"corpus": "panx"}}, "data_root": "/no/where"},
+            ["data_root: /no/where is not a folder", "panx", "tasks.ner"],
+        ),
+    ],
+)
+def test_what_tickets_cannot_do_stops_before_the_first_job(document, change, words):
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    row = {"source": "local", "location": "gpt", "revision": "", "licence": "", "citation": ""}
+    tables[2]["gpt"] = Model(name="gpt", family="gpt2", **row)
+    with pytest.raises(BabelscopeError) as caught:
+        check_tickets(load_settings(merged(document, change)), *tables[1:])
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_form_for_text_to_text_models_may_stand_beside_others(document):
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    row = {"source": "local", "location": "mt5", "revision": "", "licence": "", "citation": ""}
+    tables[2]["own-mt5"] = Model(name="own-mt5", family="mt5", **row)
+    change = {"models": ["demo-xlmr", "own-mt5"], "tasks": {"nli": {"form": "generate"}}}
+    check_tickets(load_settings(merged(document, change)), *tables[1:])
 
 
 def test_a_date_for_an_unknown_language_is_refused(document):

@@ -92,6 +92,14 @@ def test_tickets_need_languages_of_the_study_and_heads_do_not(tmp_path):
     assert "Traceback (most recent call last)" not in message
 
 
+def test_what_no_model_of_the_study_can_do_is_refused(tmp_path):
+    result = snakemake("-n", "--config", "tasks={nli: {form: rank}}", directory=tmp_path)
+    assert result.returncode != 0
+    message = result.stdout + result.stderr
+    assert "tasks.nli.form: rank is for models of t5 and mt5; there are xlm-roberta." in message
+    assert "Traceback (most recent call last)" not in message
+
+
 def test_without_fine_tuning_the_base_model_is_studied(tmp_path):
     result = snakemake("heads", "-n", "--config", "mlm={eval_only: true}", directory=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -175,6 +183,7 @@ def test_parsing_imports_no_torch(tmp_path):
         ("models=[gpt-9]", ["gpt-9", "config/models.tsv", "demo-xlmr"]),
         ("lnguages=[en]", ["lnguages", "unknown key"]),
         ("seeds=[-1]", ["seeds.0"]),
+        ("tickets={languages: [en, xx]}", ["tickets.languages: xx", "config/languages.tsv"]),
     ],
 )
 def test_a_wrong_configuration_stops_before_the_first_job(setting, words, tmp_path):

@@ -445,7 +445,7 @@ def heads_files(model):
 def tickets_targets(wildcards):
     """Return every table and figure of the tickets study, and the masks that languages share."""
     try:
-        check_tickets(settings)
+        check_tickets(settings, corpora, models)
     except BabelscopeError as error:
         raise WorkflowError(str(error)) from None
     return [file for model in settings.models for file in tickets_files(model)]
@@ -670,11 +670,15 @@ def transfer_tests(wildcards):
 
 
 def transfer_sources(wildcards):
-    """Return the places whose tickets are tried on a target: its task's, then its language's."""
+    """Return the places whose tickets are tried on a target: its task's, then its language's.
+
+    T5 and mT5 tag words with their encoder alone; tickets of that say nothing of a decoder.
+    """
+    lacking = ["ner"] if models[wildcards.model].family in ("t5", "mt5") else []
     return [[wildcards.task, lang] for lang in TICKET_LANGS] + [
         [task, wildcards.lang]
         for task in settings.tickets.tasks
-        if task != wildcards.task
+        if task not in (wildcards.task, *lacking)
     ]
 
 

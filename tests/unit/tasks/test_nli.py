@@ -5,7 +5,8 @@ from torch.nn import functional
 
 from babelscope.errors import BabelscopeError
 from babelscope.tasks.choice import make_task
-from babelscope.tasks.nli import LABELS
+from babelscope.tasks.nli import LABELS, Inference
+from babelscope.tasks.nli_text import TextInference
 from babelscope.training.fitting import count_all
 
 PAIRS = [
@@ -72,6 +73,8 @@ def test_an_unknown_label(make):
         make(pairs=[*PAIRS, bad])
 
 
-def test_a_form_that_the_family_cannot_do(network):
-    with pytest.raises(BabelscopeError, match=r"tasks.nli.form: generate is for .* not for nli"):
-        make_task("nli", SETTINGS | {"form": "generate"}, network("bert"))
+@pytest.mark.parametrize("form", ["generate", "rank"])
+def test_a_form_for_text_to_text_models_leaves_others_as_they_are(network, form):
+    """So that mBERT and mT5 can stand in one configuration."""
+    assert isinstance(make_task("nli", SETTINGS | {"form": form}, network("bert")), Inference)
+    assert isinstance(make_task("nli", SETTINGS | {"form": form}, network("mt5")), TextInference)

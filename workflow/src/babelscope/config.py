@@ -25,6 +25,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 SPLIT = r"[\w./{}*-]+(:0?\.\d+)?"
 Splits = Annotated[str, Field(pattern=rf"^({SPLIT} {SPLIT} {SPLIT})?$")]
 Variant = Literal["ticket", "repeat", "random", "component", "early", "unrewound"]
+# Families of models that can do the tasks; those of the second kind write their answers.
+ENCODERS = ("bert", "roberta", "xlm-roberta")
+TEXT_TO_TEXT = ("t5", "mt5")
 
 
 class Section(BaseModel):
@@ -273,6 +276,10 @@ class TaskTraining(Section):
     def _has_default(self) -> "TaskTraining":
         if "default" not in self.lr:
             raise ValueError("lr needs a value for 'default'")
+        known = ("default", *ENCODERS, *TEXT_TO_TEXT)
+        unknown = [family for family in self.lr if family not in known]
+        if unknown:
+            raise ValueError(f"lr: {', '.join(unknown)} is no family; known: {', '.join(known)}")
         return self
 
 
@@ -285,7 +292,9 @@ class Task(Section):
     form: Literal["label", "generate", "rank"] = Field(
         description="how a text-to-text model answers nli: a classifier's label, a text, a ranking"
     )
-    max_tokens: Count = Field(description="longer examples are cut, and counted")
+    max_tokens: Annotated[int, Field(ge=8)] = Field(
+        description="longer examples are cut, and counted; special tokens included"
+    )
     train_examples: Count | None = Field(description="per language; null: all")
     valid_examples: Several
     test_examples: Several
@@ -310,6 +319,10 @@ class Tasks(Section):
         for name in ("ner", "nli"):
             if getattr(self, name).corpus is None:
                 raise ValueError(f"{name}.corpus needs a row of config/corpora.tsv")
+        for name in ("mlm", "ner"):
+            form = getattr(self, name).form
+            if form != "label":
+                raise ValueError(f"{name}.form: {form} is for nli alone; set it to label")
         return self
 
 
@@ -569,6 +582,7 @@ def check_names(
     """Check that every language, corpus and model that is used has a row in its table."""
     for key, used, table, file in (
         ("languages", settings.languages, languages, "config/languages.tsv"),
+        ("tickets.languages", settings.tickets.languages, languages, "config/languages.tsv"),
         ("parallel.corpora", settings.parallel.corpora, corpora, "config/corpora.tsv"),
         ("models", settings.models, models, "config/models.tsv"),
         ("tasks.ner.corpus", [settings.tasks.ner.corpus or ""], corpora, "config/corpora.tsv"),
@@ -607,12 +621,68 @@ def check_data_root(settings: Settings, corpora: dict[str, Corpus]) -> None:
             )
 
 
-def check_tickets(settings: Settings) -> None:
-    """Check that the tickets study has languages of the configuration, the pivot among them."""
-    outside = [code for code in settings.tickets.languages if code not in settings.languages]
-    if outside or settings.pivot not in settings.tickets.languages:
+def check_tickets(settings: Settings, corpora: dict[str, Corpus], models: dict[str, Model]) -> None:
+    """Check what only the tickets study asks for, before it starts a job.
+
+    Raises
+    ------
+    BabelscopeError
+        If its languages are not among those of the configuration or lack the pivot, a model's
+        family cannot do its tasks, a setting cannot be reached, or there is no folder of real files
+        that a task is read from.
+    """
+    tickets, tasks = settings.tickets, settings.tasks
+    outside = [code for code in tickets.languages if code not in settings.languages]
+    if outside or settings.pivot not in tickets.languages:
         raise BabelscopeError(
-            f"config: tickets.languages: {', '.join(settings.tickets.languages)} must be among"
+            f"config: tickets.languages: {', '.join(tickets.languages)} must be among"
             f" languages ({', '.join(settings.languages)}) and hold the pivot, {settings.pivot}.",
             "Correct the list in the configuration.",
+        )
+    families = {name: models[name].family for name in settings.models}
+    known = (*ENCODERS, *TEXT_TO_TEXT)
+    for name, family in families.items():
+        if family not in known:
+            raise BabelscopeError(
+                f"config: models: {name} is of the family {family}, in which tickets are not"
+                f" looked for; known: {', '.join(known)}.",
+                "Choose other models, or correct the family in config/models.tsv.",
+            )
+    if tasks.nli.form != "label" and not set(families.values()) & set(TEXT_TO_TEXT):
+        raise BabelscopeError(
+            f"config: tasks.nli.form: {tasks.nli.form} is for models of"
+            f" {' and '.join(TEXT_TO_TEXT)}; there are {', '.join(families.values())}.",
+            "Set it to label.",
+        )
+    for name in tickets.tasks:
+        _check_task(name, getattr(tasks, name), settings, corpora, models)
+
+
+def _check_task(
+    name: str,
+    task: Task,
+    settings: Settings,
+    corpora: dict[str, Corpus],
+    models: dict[str, Model],
+) -> None:
+    early, steps = settings.tickets.early_step, task.training.max_steps
+    if "early" in settings.tickets.variants and steps is not None and early > steps:
+        raise BabelscopeError(
+            f"config: tickets.early_step: {early} is beyond tasks.{name}.training.max_steps,"
+            f" {steps}.",
+            "Lower it, or give rounds more steps.",
+        )
+    built = [model for model in settings.models if models[model].source == "build"]
+    if built and name != "mlm" and task.max_tokens > settings.mlm.window:
+        raise BabelscopeError(
+            f"config: tasks.{name}.max_tokens: {task.max_tokens} is longer than mlm.window,"
+            f" {settings.mlm.window}, for which {', '.join(built)} is built.",
+            "Lower it, or raise mlm.window.",
+        )
+    root = settings.data_root
+    if task.corpus and "{data_root}" in corpora[task.corpus].path and not Path(root or "").is_dir():
+        raise BabelscopeError(
+            f"config: data_root: {root} is not a folder, but the corpus {task.corpus} of"
+            f" tasks.{name} is read from it.",
+            "Add --config data_root=FOLDER.",
         )

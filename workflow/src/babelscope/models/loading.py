@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from babelscope.config import ENCODERS, TEXT_TO_TEXT
 from babelscope.errors import BabelscopeError
 from babelscope.seeds import derive_seed
 
@@ -23,7 +24,7 @@ HEADS = {
     "token": "AutoModelForTokenClassification",
     "sequence": "AutoModelForSequenceClassification",
 }
-HEADED = ("bert", "roberta", "xlm-roberta", "t5", "mt5")
+HEADED = (*ENCODERS, *TEXT_TO_TEXT)
 
 # How an architecture's name ends, and the name of the mapping from configurations to classes.
 KINDS = (

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from babelscope.config import TEXT_TO_TEXT
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_json
 from babelscope.tasks.base import Task
@@ -24,7 +25,7 @@ def make_task(
         ``mlm``, ``ner`` or ``nli``.
     settings
         The section ``tasks.{name}`` of the configuration, as plain values; `form` and `max_tokens`
-        are read.
+        are read. Other models than T5 and mT5 answer by a label, whatever the form.
     folder
         Of the model, with its ``config.json`` and tokenizer.
     train
@@ -34,19 +35,13 @@ def make_task(
     Raises
     ------
     BabelscopeError
-        If the model's family cannot do the task in that form.
+        If the model cannot do the task.
     """
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise BabelscopeError(f"{folder} has no config.json.", "Name a folder that holds a model.")
     family = read_json(path)["model_type"]
-    text_to_text = family in ("t5", "mt5")
-    if settings["form"] != "label" and (name != "nli" or not text_to_text):
-        raise BabelscopeError(
-            f"config: tasks.{name}.form: {settings['form']} is for nli with t5 and mt5 models, not"
-            f" for {name} with {family}.",
-            "Set it to label.",
-        )
+    text_to_text = family in TEXT_TO_TEXT
     if name == "mlm" and text_to_text:
         from babelscope.tasks.span_corruption import SpanCorruption
 
@@ -59,7 +54,7 @@ def make_task(
         from babelscope.tasks.ner import NamedEntities, read_scheme
 
         return NamedEntities(folder, read_scheme(train), max_tokens=settings["max_tokens"])
-    if name == "nli" and settings["form"] != "label":
+    if name == "nli" and text_to_text and settings["form"] != "label":
         from babelscope.tasks.nli_text import TextInference
 
         return TextInference(folder, form=settings["form"], max_tokens=settings["max_tokens"])
