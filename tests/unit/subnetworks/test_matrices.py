@@ -6,6 +6,7 @@ import torch
 import transformers
 
 from babelscope.errors import BabelscopeError
+from babelscope.models.loading import load_with_head
 from babelscope.subnetworks.masks import Place, WeightMask
 from babelscope.subnetworks.matrices import (
     apply_mask,
@@ -126,6 +127,27 @@ def test_masks_reach_the_parameters_they_name(make_model, family):
     for name, weight in parameters.items():
         expected = before[name].where(tensors[name], 0) if name in tensors else before[name]
         torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", ["t5", "mt5"])
+def test_a_tagger_has_no_decoder_and_its_ticket_fits_no_whole_network(make_model, tmp_path, family):
+    """A whole network's ticket fits the encoder; the reverse would leave a decoder unpruned."""
+    model = make_model(family)
+    model.save_pretrained(tmp_path)
+    tagger = load_with_head(tmp_path, "token", labels=["O", "B-X"], seed=1)
+    encoder = [name for name in weight_matrices(model) if name.startswith("encoder.")]
+    assert list(weight_matrices(tagger)) == encoder
+    mask = mask_of(model)
+    check_fits(mask, tagger, "mask")
+    assert len(mask_tensors(mask, tagger)) == len(encoder)
+    apply_mask(mask, tagger)
+    for name, (_, weight) in weight_matrices(tagger).items():
+        np.testing.assert_array_equal(weight.detach().numpy() != 0, mask.bits[name])
+    with pytest.raises(BabelscopeError, match=r"decoder.block.0.*q.weight is missing in it"):
+        check_fits(mask_of(tagger), model, "mask")
+    del mask.bits["encoder.block.2.layer.0.SelfAttention.v.weight"]
+    with pytest.raises(BabelscopeError, match=r"encoder.block.2.*v.weight is missing in it"):
+        check_fits(mask, tagger, "mask")
 
 
 def test_a_mask_of_a_model_with_another_tokenizer_is_refused(make_model):

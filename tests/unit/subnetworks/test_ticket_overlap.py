@@ -284,6 +284,28 @@ def test_no_probability_is_zero(monkeypatch):
     assert found["z"] > 50
 
 
+def test_a_decoder_in_one_mask_alone_is_left_out():
+    """T5 tags words with its encoder, so a ticket of that task has no decoder."""
+    whole, encoder = mt5(), layout({"encoder": (3, MT5)})
+    a, b, c = draw(whole, 0.5, 1), draw(encoder, 0.5, 2), draw(whole, 0.5, 3)
+    masks = {"a": packed(whole, a), "b": packed(encoder, b), "c": packed(whole, c)}
+    table = overlap_scores(count_bits(masks, [("a", "b"), ("a", "c")]))
+    one, two = (rows for _, rows in table.groupby("pair"))
+    assert set(one["stack"].dropna()) == {"encoder"}
+    assert set(two["stack"].dropna()) == {"encoder", "decoder"}
+    left, right = (np.concatenate([bits[name].ravel() for name in encoder]) for bits in (a, b))
+    assert one.iloc[0]["jaccard"] == pytest.approx(jaccard(left, right))
+    assert one.iloc[0]["n"] == left.size
+    assert ones_overlap(masks) == pytest.approx(
+        ones_overlap({name: {key: mask[key] for key in encoder} for name, mask in masks.items()})
+    )
+    partly = {
+        name: matrix for name, matrix in masks["c"].items() if not name.startswith("decoder.1")
+    }
+    with pytest.raises(BabelscopeError, match=r"decoder.1.q is there in the first and missing"):
+        count_bits({"a": masks["a"], "d": partly}, [("a", "d")])
+
+
 def test_masks_of_other_architectures_are_refused_by_name():
     network = bert()
     bits = draw(network)

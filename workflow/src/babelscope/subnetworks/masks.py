@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,9 @@ SHAPES = "shapes"
 PLACES = "places"
 KEPT = "kept"
 NETWORK = "network"  # of a mask of weights: what it is for
+
+POOLER = "pooler"
+DECODER = "decoder."  # how the names of its matrices begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +210,16 @@ class PackedMask(Mapping[str, PackedMatrix]):
                 "Delete it and run the same command again.",
             )
         return PackedMatrix(bits, shape, Place(*self._places[name]))
+
+
+def may_be_missing(name: str, names: Collection[str]) -> bool:
+    """Tell whether a matrix may be missing beside these, in networks of one architecture.
+
+    Not every task uses all of a network: a pooler may be missing, and so may a decoder as a whole,
+    since T5 and mT5 tag words with their encoder alone.
+    """
+    whole = name.startswith(DECODER) and not any(one.startswith(DECODER) for one in names)
+    return whole or POOLER in name
 
 
 def load_packed(path: str | Path) -> dict[str, PackedMatrix]:

@@ -12,9 +12,8 @@ from torch import nn
 
 from babelscope.errors import BabelscopeError
 from babelscope.models.anatomy import Attention, anatomy
-from babelscope.subnetworks.masks import Place, WeightMask
+from babelscope.subnetworks.masks import POOLER, Place, WeightMask, may_be_missing
 
-POOLER = "pooler"
 FEED_FORWARD_INPUTS = ("ffn-in", "ffn-gate")
 
 
@@ -88,7 +87,8 @@ def check_fits(mask: WeightMask, model: nn.Module, source: object) -> None:
     Parameters
     ----------
     mask, model
-        What should fit. The pooler may be in one alone: tasks that do not use it have none.
+        What should fit. The pooler may be in one alone: tasks that do not use it have none. A model
+        without a decoder fits a mask with one; the reverse would leave the decoder unpruned.
     source
         Where the mask comes from, for the message.
 
@@ -113,6 +113,8 @@ def check_fits(mask: WeightMask, model: nn.Module, source: object) -> None:
         has, wants = given.get(name), there.get(name)
         if has == wants or (None in (has, wants) and POOLER in name):
             continue
+        if wants is None and may_be_missing(name, there):
+            continue
         raise BabelscopeError(
             f"The mask in {source} is of another architecture: {name} is {_shape(has)} in it and"
             f" {_shape(wants)} in this {type(model).__name__}.",
@@ -130,8 +132,8 @@ def mask_tensors(mask: WeightMask, model: nn.Module) -> dict[str, torch.Tensor]:
     Parameters
     ----------
     mask
-        One that fits; see :func:`check_fits`. What it says of a pooler that the model has not is
-        left out.
+        One that fits; see :func:`check_fits`. What it says of a pooler or a decoder that the model
+        has not is left out.
     model
         On whose device the tensors are put.
     """

@@ -15,11 +15,10 @@ import pandas as pd
 from scipy.special import ndtr
 
 from babelscope.errors import BabelscopeError
-from babelscope.subnetworks.masks import PackedMatrix, Place
+from babelscope.subnetworks.masks import POOLER, PackedMatrix, Place, may_be_missing
 from babelscope.subnetworks.overlap import Chance, moments_of_both, moments_of_jaccard
 from babelscope.subnetworks.scopes import scopes_of
 
-POOLER = "pooler"
 TICKET, REPEAT = "ticket", "repeat"  # variants: as published, and another draw of it
 EXACT = 2**10  # possible overlaps, up to which their distribution is computed, not approximated
 SCORES = ["jaccard", "agreement", "expected", "sd", "z", "p", "ones_overlap", "sparsity_overlap"]
@@ -86,7 +85,7 @@ def ones(words: np.ndarray) -> int:
 def matrix_names(masks: Mapping[Any, Packed]) -> list[str]:
     """Return the names of the matrices that masks of one architecture have.
 
-    A pooler may be missing in some: tasks that do not use it do not prune it.
+    A pooler, or a whole decoder, may be missing in some: tasks that do not use it do not prune it.
 
     Raises
     ------
@@ -95,8 +94,12 @@ def matrix_names(masks: Mapping[Any, Packed]) -> list[str]:
     """
     names = dict.fromkeys(name for mask in masks.values() for name in mask)
     for name in names:
-        without = [ticket for ticket, mask in masks.items() if name not in mask]
-        if without and POOLER not in name:
+        without = [
+            ticket
+            for ticket, mask in masks.items()
+            if name not in mask and not may_be_missing(name, mask)
+        ]
+        if without:
             having = next(ticket for ticket, mask in masks.items() if name in mask)
             raise _other_architecture(name, having, "there", without[0], "missing")
     return list(names)
@@ -145,7 +148,7 @@ def count_bits(masks: Mapping[Any, Packed], pairs: Sequence[tuple[Any, Any]]) ->
         (:class:`babelscope.subnetworks.masks.PackedMask`), of which one matrix of all masks is in
         memory.
     pairs
-        Keys of `masks`. A pooler that one mask of a pair lacks is left out.
+        Keys of `masks`. A pooler or a decoder that one mask of a pair lacks is left out.
 
     Raises
     ------
