@@ -1,8 +1,9 @@
 import torch
+from safetensors.torch import save_file
 from transformers import AutoConfig, XLMRobertaTokenizer
 
 from babelscope.config import Architecture
-from babelscope.models.initialization import build_model, randomize_model
+from babelscope.models.initialization import build_model, randomize_body, randomize_model
 
 SHAPE = Architecture(layers=3, heads=2, hidden=16, intermediate=24)
 
@@ -57,3 +58,23 @@ def test_random_weights_are_not_those_a_built_model_began_with(tmp_path):
         if one.numel() > 100 and one.std() > 0:  # norms and biases begin alike everywhere
             correlation = torch.corrcoef(torch.stack([one.ravel(), other.ravel()]))[0, 1]
             assert abs(correlation) < 0.3
+
+
+def test_all_of_a_body_is_drawn_anew_whatever_its_norms_are_called(make_model, tmp_path):
+    """Multilingual BERT's file calls them gamma and beta, in its language-model head too."""
+    model = make_model("bert")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(3.0)
+    names = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    tensors = {}
+    for name, value in model.named_parameters():
+        for today, once in names.items():
+            name = name.replace(today, once)
+        tensors[name] = value.detach().contiguous()
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    randomize_body(model, tmp_path, seed=1)
+    assert not [
+        name for name, value in model.named_parameters() if torch.equal(value, before[name])
+    ]

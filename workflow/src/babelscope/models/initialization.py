@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from babelscope.seeds import derive_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TODAY = {"gamma": "weight", "beta": "bias"}
 
 
 def build_model(
@@ -90,7 +93,7 @@ def randomize_body(model: nn.Module, folder: str | Path, *, seed: int) -> None:
     stored: set[str] = set()
     for path in Path(folder).glob("*.safetensors"):
         with safe_open(path, framework="numpy") as file:
-            stored.update(file.keys())
+            stored.update(map(_renamed, file.keys()))
     body = {id(parameter) for parameter in getattr(model, "base_model", model).parameters()}
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "random"))
@@ -100,3 +103,8 @@ def randomize_body(model: nn.Module, folder: str | Path, *, seed: int) -> None:
         for name, parameter in model.named_parameters():
             if id(parameter) in body or name in stored:
                 parameter.copy_(fresh[name])
+
+
+def _renamed(name: str) -> str:
+    """Return what a parameter is called today; multilingual BERT's file has the names of 2018."""
+    return re.sub(r"LayerNorm\.(gamma|beta)$", lambda old: f"LayerNorm.{TODAY[old[1]]}", name)
