@@ -238,6 +238,12 @@ def ticket_pairs(tickets: Sequence[Ticket]) -> dict[tuple[Ticket, Ticket], str]:
         Pair -> ``language`` (languages of one task and seed), ``task`` (tasks of one language and
         seed) or ``draw`` (one task and language drawn twice: the variant ``repeat`` of the same
         seed, or another seed). Other variants are compared with nothing.
+
+    Notes
+    -----
+    Two languages' tickets of one seed share the task's random head, dropout, and the order of
+    examples by number; two draws share none of these. So a draw is no upper bound of the overlap
+    of languages: of tiny networks with parallel examples, languages agree more.
     """
     found = {}
     for a, b in combinations(tickets, 2):
