@@ -178,6 +178,7 @@ def test_an_early_step_beyond_the_round_is_refused(make_toy):
     made = make_toy(variant="early", early_step=6)
     with pytest.raises(BabelscopeError, match=r"early_step is 6, but a round has 5 steps"):
         find_ticket(made.search, made.trial)
+    assert not made.toy.batches  # nothing was trained in vain
 
 
 def test_unrewound_weights_go_on(make_toy, watched):

@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from babelscope.errors import BabelscopeError
+from babelscope.io import read_arrays, write_arrays
 from babelscope.subnetworks import trials
 from babelscope.subnetworks.trials import make_trial
 
@@ -66,3 +68,24 @@ def test_examples_longer_than_a_model_are_refused(make_toy, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(BabelscopeError, match=r"tasks.nli.max_tokens: 65 is longer than the 64"):
         make_trial("nli", str(tmp_path), section, {}, {}, made_of=[], seed=1)
+
+
+def test_weights_that_are_not_finite_are_named_before_training(make_toy):
+    trial = make_toy().trial
+    arrays = read_arrays(f"{trial.model}/model.safetensors")
+    name = "bert.encoder.layer.1.output.dense.weight"
+    arrays[name] = arrays[name].copy()
+    arrays[name][0, 0] = np.nan
+    write_arrays(f"{trial.model}/model.safetensors", arrays)
+    with pytest.raises(BabelscopeError, match=rf"not all finite: {name} is not"):
+        trial.load()
+
+
+def test_a_single_example_can_be_trained_on_and_not_scored(make_toy, tmp_path):
+    trial = make_toy().trial
+    path = tmp_path / "one.safetensors"
+    write_arrays(path, {"windows": np.ones((1, 8), np.int64)})
+    assert len(trial.read("train", path)) == 1
+    for split in ("valid", "test"):
+        with pytest.raises(BabelscopeError, match=r"one.safetensors has a single example"):
+            trial.read(split, path)

@@ -128,6 +128,20 @@ def test_a_tag_that_training_data_lack(make, table):
         task.read(table("test", bad), examples=None, seed=1)
 
 
+def test_a_split_without_an_entity_stops_before_training(make, table):
+    """Its F1 would be undefined, or 0 whatever the network does."""
+    task, _, _ = make()
+    with pytest.raises(BabelscopeError, match=r"test.parquet: none of the 3 sentences has an ent"):
+        task.read(table("test", [SENTENCES[2]] * 3), examples=None, seed=1)
+
+
+def test_unequal_tokens_and_tags(make, table):
+    task, _, _ = make()
+    bad = [*SENTENCES, {"tokens": ["rome", "is"], "tags": ["B-LOC"]}]
+    with pytest.raises(BabelscopeError, match=r"test.parquet, row 4: .*differ in number"):
+        task.read(table("test", bad), examples=None, seed=1)
+
+
 def test_the_scheme_is_that_of_all_languages(network, table):
     paths = [table("one", SENTENCES[:1]), table("two", SENTENCES[1:2])]
     task = make_task("ner", SETTINGS, network("bert"), train=paths)

@@ -78,3 +78,14 @@ def test_a_form_for_text_to_text_models_leaves_others_as_they_are(network, form)
     """So that mBERT and mT5 can stand in one configuration."""
     assert isinstance(make_task("nli", SETTINGS | {"form": form}, network("bert")), Inference)
     assert isinstance(make_task("nli", SETTINGS | {"form": form}, network("mt5")), TextInference)
+
+
+def test_a_model_without_a_tokenizer_or_a_family(network):
+    """transformers would make up a tokenizer of special tokens, and every text be unknown."""
+    folder = network("xlm-roberta")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(BabelscopeError, match=r"no usable tokenizer \(no vocabulary but 5 special"):
+        make_task("nli", SETTINGS, folder)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(BabelscopeError, match=r"config.json does not name its model_type"):
+        make_task("nli", SETTINGS, folder)

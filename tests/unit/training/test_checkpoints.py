@@ -75,3 +75,9 @@ def test_other_settings_start_afresh(tmp_path, caplog):
         assert sorted(path.name for path in tmp_path.iterdir()) == ["fingerprint.json", "lock"]
     assert checkpoints.newest(tmp_path) is None
     assert "settings changed" in caplog.text
+
+
+def test_an_empty_file_has_no_checksum(tmp_path):
+    (tmp_path / "a").touch()
+    with pytest.raises(BabelscopeError, match=r"a is empty\. Delete it"):
+        checkpoints.checksum(tmp_path / "a")

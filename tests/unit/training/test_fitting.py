@@ -267,6 +267,27 @@ def test_a_signal_saves_and_a_rerun_goes_on(study, tmp_path, number):
     assert equal(state(whole), state(again))
 
 
+def test_a_signal_in_the_last_step_is_heeded_and_loses_nothing(study, tmp_path):
+    """Else a process that was told to stop would begin the next of many trainings."""
+    task, examples, load = study
+    whole, cut, again = load(0.1), load(0.1), load(0.1)
+    history = train(whole, task, examples)
+
+    def interrupt(done):
+        if done == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(BabelscopeError, match="stopped by SIGTERM after step 7; its state"):
+        train(cut, task, examples, folder=tmp_path / "c", on_step=interrupt)
+    steps = []
+    rows = train(again, task, examples, folder=tmp_path / "c", on_step=steps.append)
+    assert not steps
+    assert equal(state(whole), state(again))
+    assert [(row["step"], row["loss"]) for row in rows] == [
+        (row["step"], row["loss"]) for row in history
+    ]
+
+
 def test_a_loss_that_is_not_finite_names_the_step_and_saves_nothing(study, tmp_path):
     task, examples, load = study
     model = load()

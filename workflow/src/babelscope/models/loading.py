@@ -183,11 +183,23 @@ def _without_report() -> Iterator[None]:
 
 
 def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
-    """Return the tokenizer of a model folder."""
+    """Return the tokenizer of a model folder.
+
+    Raises
+    ------
+    BabelscopeError
+        If the folder has none, or no vocabulary: transformers then makes up one that knows nothing
+        but special tokens.
+    """
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            raise ValueError(f"no vocabulary but {len(tokenizer)} special tokens")
+        return tokenizer
     except (OSError, ValueError) as error:
         raise BabelscopeError(
             f"{path} has no usable tokenizer ({str(error).strip().splitlines()[0]}).",

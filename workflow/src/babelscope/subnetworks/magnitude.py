@@ -23,6 +23,7 @@ from babelscope.subnetworks.matrices import apply_mask, network_of, weight_matri
 from babelscope.subnetworks.selection import prune_random, prune_step, prune_within
 from babelscope.subnetworks.trials import Trial
 from babelscope.training import checkpoints
+from babelscope.training.schedules import steps_of
 from babelscope.training.state import load_weights, weights_of
 
 logger = logging.getLogger(__name__)
@@ -142,6 +143,12 @@ def _play_rounds(search: Search, trial: Trial, folder: Path) -> None:
         network_of(network),
     )
     examples = {split: trial.read(split, path) for split, path in search.files.items()}
+    steps = steps_of(trial.settings.training, len(examples["train"]))
+    if search.variant == "early" and steps < search.early_step:
+        raise BabelscopeError(
+            f"tickets.early_step is {search.early_step}, but a round has {steps} steps.",
+            "Lower it, or give rounds more steps.",
+        )
     with atomic(folder / START) as path:
         save_file(weights_of(network), path)
     for number in range(search.rounds + 1):
@@ -188,11 +195,6 @@ def _play_round(
         on_step=keep_early if early else None,
     )
     steps = history[-1]["step"]
-    if early and steps < search.early_step:
-        raise BabelscopeError(
-            f"tickets.early_step is {search.early_step}, but a round has {steps} steps.",
-            "Lower it, or give rounds more steps.",
-        )
     rows = []
 
     def note(stage: str, percent: int, *splits: str) -> None:

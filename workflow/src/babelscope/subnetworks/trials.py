@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from babelscope.config import Task as Section
+from babelscope.errors import BabelscopeError
 from babelscope.evaluation.metrics import difference, score
 from babelscope.seeds import derive_seed
 from babelscope.subnetworks.masks import WeightMask
@@ -57,13 +59,38 @@ class Trial:
     precision: str
 
     def load(self) -> Any:
-        """Return the network, with the same head every time."""
-        return self.task.load_model(self.model, seed=derive_seed(self.seed, "head"))
+        """Return the network, with the same head every time.
+
+        Raises
+        ------
+        BabelscopeError
+            If one of its weights is not finite.
+        """
+        network = self.task.load_model(self.model, seed=derive_seed(self.seed, "head"))
+        for name, parameter in network.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise BabelscopeError(
+                    f"The weights in {self.model} are not all finite: {name} is not.",
+                    "Make or fetch the folder anew.",
+                )
+        return network
 
     def read(self, split: str, path: str) -> Sequence[Any]:
-        """Return the examples of a file, as many as the settings say for train, valid or test."""
+        """Return the examples of a file, as many as the settings say for train, valid or test.
+
+        Raises
+        ------
+        BabelscopeError
+            If there is but one to score, whose metric would have no interval.
+        """
         number = getattr(self.settings, f"{split}_examples")
-        return self.task.read(path, examples=number, seed=derive_seed(self.examples_seed, split))
+        found = self.task.read(path, examples=number, seed=derive_seed(self.examples_seed, split))
+        if split != "train" and len(found) < 2:
+            raise BabelscopeError(
+                f"{path} has a single example, whose {self.task.metric.name} has no interval.",
+                f"Give {split} more examples.",
+            )
+        return found
 
     def train(
         self,

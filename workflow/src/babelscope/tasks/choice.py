@@ -40,7 +40,11 @@ def make_task(
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise BabelscopeError(f"{folder} has no config.json.", "Name a folder that holds a model.")
-    family = read_json(path)["model_type"]
+    family = read_json(path).get("model_type")
+    if family is None:
+        raise BabelscopeError(
+            f"{path} does not name its model_type.", "Make or fetch the folder anew."
+        )
     text_to_text = family in TEXT_TO_TEXT
     if name == "mlm" and text_to_text:
         from babelscope.tasks.span_corruption import SpanCorruption

@@ -106,10 +106,12 @@ class NamedEntities:
         Raises
         ------
         BabelscopeError
-            If a tag is not in the scheme.
+            If a tag is not in the scheme, a sentence has more or fewer tags than tokens, or no
+            sentence has an entity, so that there is nothing to learn or to score.
         """
         table = read_table(path)
         table = table.iloc[choose_rows(len(table), examples, seed, path)]
+        _check(table, path)
         words = [list(tokens) for tokens in table["tokens"]]
         encoded: Any = self.tokenizer(
             words, is_split_into_words=True, truncation=True, max_length=self.max_tokens
@@ -202,6 +204,21 @@ def count_entities(gold: list[str], found: list[str]) -> tuple[int, int, int]:
 
     right, guessed = set(get_entities(gold)), set(get_entities(found))
     return len(right & guessed), len(guessed), len(right)
+
+
+def _check(table: Any, path: str | Path) -> None:
+    """Refuse sentences whose tags are not those of their tokens, and a lack of entities."""
+    unequal = table.index[table["tokens"].map(len) != table["tags"].map(len)]
+    if len(unequal):
+        raise BabelscopeError(
+            f"{path}, row {unequal[0]}: the tokens and tags differ in number.",
+            "Delete it and run the same command again.",
+        )
+    if not any(tag != OUTSIDE for tags in table["tags"] for tag in tags):
+        raise BabelscopeError(
+            f"{path}: none of the {len(table)} sentences has an entity.",
+            "Give that split more examples, or take the language out of tickets.languages.",
+        )
 
 
 def _first_tokens(word_ids: Sequence[int | None], words: int) -> np.ndarray:

@@ -82,7 +82,9 @@ def prepare(folder: str | Path, fingerprint: Mapping[str, Any]) -> None:
 
 
 def checksum(path: str | Path) -> list[int]:
-    """Return size and CRC-32 of a file, for a fingerprint."""
+    """Return size and CRC-32 of a file, for a fingerprint. An empty file is refused."""
+    if not Path(path).stat().st_size:
+        raise BabelscopeError(f"{path} is empty.", "Delete it and run the same command again.")
     content = np.memmap(path, np.uint8, "r")
     return [content.size, zlib.crc32(content.data)]
 

@@ -272,8 +272,8 @@ class _Training:
         last = self.step == self.steps
         if self.step % self.settings.logging_steps == 0 or last:
             self._log()
-        if last:
-            return  # a signal comes too late
+        if last and not SIGNALS.received:
+            return  # a checkpoint would be removed at once
         if store is not None and (self.step % self.settings.save_steps == 0 or SIGNALS.received):
             self._look()
             self._save(store)
