@@ -100,7 +100,8 @@ def test_masks_of_other_tasks_are_compared_in_one_language():
 
 
 def test_zero_shot_shows_full_model_and_own_ticket_and_what_parts_them():
-    shown = summaries.zero_shot(trained(), "ner", 50)
+    both = pd.concat([trained(), trained(compared_with=20).assign(value=0.9, change=0.9)])
+    shown = summaries.zero_shot(both, "ner", 50)
     cells = shown.set_index(["mask", "trained_on", "language"])["value"].round(6).to_dict()
     assert cells == {
         ("ticket", "de", "de"): 60,

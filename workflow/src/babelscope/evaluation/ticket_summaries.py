@@ -120,13 +120,7 @@ def task_transfer(table: pd.DataFrame, kept: int) -> pd.DataFrame:
 
 def _trained_there(table: pd.DataFrame, kept: int) -> pd.DataFrame:
     """Return the scores in the language that was trained on, of full model and one sparsity."""
-    rows = table[(table["language"] == table["trained_on"]) & (table["compared_with"] == kept)]
-    foreign = (rows["weights"] == "random") & (
-        (rows["mask_kind"] != "ticket")
-        | (rows["mask_language"] != rows["language"])
-        | (rows["mask_task"] != rows["task"])
-    )
-    return rows[~foreign]
+    return table[(table["language"] == table["trained_on"]) & (table["compared_with"] == kept)]
 
 
 def _control(rows: pd.DataFrame) -> pd.Series:
