@@ -44,14 +44,22 @@ def test_panx_with_and_without_the_language(name, prefix, tmp_path):
     assert counts == {"found": 2, "repaired": 0, "replaced": 0}
 
 
-def test_a_prefix_is_taken_off_only_if_all_tokens_have_it_and_it_is_the_language(tmp_path):
-    sentences = [(["de:", "de:x"], ["O", "O"]), (["y"], ["O"])]
+def test_a_prefix_is_taken_off_once_and_only_if_it_is_the_rule(tmp_path):
+    sentences = [(["de:", "de:x"], ["O", "O"]), (["y", "z"], ["O", "O"])]
     table, _ = read(write(tmp_path / "a.tsv", sentences=sentences))
-    assert table["tokens"].sum() == ["de:", "de:x", "y"]
-    table, _ = read(write(tmp_path / "a.tsv", prefix="en:"))
-    assert table["tokens"][1] == ["en:北", "en:京", "en:。"]
+    assert table["tokens"].sum() == ["de:", "de:x", "y", "z"]
     table, _ = read(write(tmp_path / "a.tsv", prefix="de:", sentences=[(["de:b"], ["O"])]))
     assert table["tokens"][0] == ["de:b"]
+
+
+def test_a_file_of_another_language_or_with_a_lost_prefix_is_refused(tmp_path):
+    """Else all its tokens would keep the prefix, and every text be misread."""
+    message = r"a.tsv, line 1: the token 'en:.*' does not begin with de:, .* begin with en:"
+    with pytest.raises(BabelscopeError, match=message):
+        read(write(tmp_path / "a.tsv", prefix="en:"))
+    sentences = [(["de:a", "de:x"], ["O", "O"]), (["y"], ["O"])]
+    with pytest.raises(BabelscopeError, match=r"a.tsv, line 4: the token 'y' does not begin"):
+        read(write(tmp_path / "a.tsv", sentences=sentences))
 
 
 @pytest.mark.parametrize("separator", [" ", "\t", " NN B-NP ", "\tNN\tB-NP\t", "  "])

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from babelscope.io import read_lines
 logger = logging.getLogger(__name__)
 
 TAG = re.compile(r"O|[BI]-.+")
+PREFIX = re.compile(r"[a-z][a-z-]+:")
 ROW = "Repair that row, or fetch the file again."
 
 
@@ -37,10 +39,10 @@ def read_ner(
     path
         The file, plain, ``.xz`` or ``.zst``.
     format
-        ``panx``: a token, a tab and its tag per line, an empty line after a sentence; where every
-        token of the file begins with the language and a colon (``en:word``), as in WikiANN, that is
-        taken off. ``conll``: cells between tabs, or else between spaces, the token first and the
-        tag last; lines ``# ...`` before a sentence are comments and ``# sent_id = ...`` its id;
+        ``panx``: a token, a tab and its tag per line, an empty line after a sentence; where tokens
+        begin with the language and a colon (``en:word``), as in WikiANN, that is taken off.
+        ``conll``: cells between tabs, or else between spaces, the token first and the tag last;
+        lines ``# ...`` before a sentence are comments and ``# sent_id = ...`` its id;
         ``-DOCSTART-`` is no sentence. ``datasets``: see
         :func:`~babelscope.corpus.rows.read_dataset`, with the columns ``tokens`` and ``ner_tags``
         or ``tags``.
@@ -62,7 +64,8 @@ def read_ner(
     ------
     BabelscopeError
         If a row lacks its token or tag, a tag is not O, B- or I- with one of the types, tokens and
-        tags differ in number, an id repeats, there is no sentence, or the text is not UTF-8; with
+        tags differ in number, most tokens of a file begin with a language and a colon but not all
+        with this one, an id repeats, there is no sentence, or the text is not UTF-8; with
         file and line.
 
     Notes
@@ -175,9 +178,21 @@ def _is_comment(line: str, cells: list[str]) -> bool:
 
 
 def _without_prefix(sentences: list[Sentence], prefix: str) -> list[Sentence]:
-    """Return the sentences without the language's prefix, if all their tokens have it."""
-    if not all(token.startswith(prefix) for one in sentences for token in one.tokens):
+    """Return the sentences without the language's prefix, if their tokens have it."""
+    tokens = [
+        (token, place) for one in sentences for token, place in zip(one[1], one[3], strict=True)
+    ]
+    begins = Counter(PREFIX.match(token)[0] for token, _ in tokens if PREFIX.match(token))
+    common, count = max(begins.items(), key=lambda item: item[1], default=("", 0))
+    if 2 * count <= len(tokens):
         return sentences
+    for token, place in tokens:
+        if common != prefix or not token.startswith(prefix):
+            raise BabelscopeError(
+                f"{place}: the token {token!r} does not begin with {prefix}, but most tokens of the"
+                f" file begin with {common}.",
+                "Repair it, or give every language its own file.",
+            )
     return [
         one._replace(tokens=[token.removeprefix(prefix) for token in one.tokens])
         for one in sentences
