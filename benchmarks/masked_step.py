@@ -132,7 +132,7 @@ def main() -> None:
     sizes = [f"--{key}={getattr(options, key)}" for key in ("windows", "window", "turns")]
     run = measure("masked_step", "both", *sizes, *["--quick"] * options.quick)
     steps = np.array([run.value["masked"], run.value["unmasked"]])  # (way, step, clock or process)
-    (masked, own), (unmasked, other) = np.median(steps, axis=1)
+    (masked, own), (unmasked, other) = np.median(steps, axis=1).tolist()
     low, high = np.quantile(steps[0, :, 0] / steps[1, :, 0], (0.25, 0.75))
     print(f"{shape.layers} x {shape.heads} x {shape.hidden}, {shape.vocabulary} words,")
     print(
