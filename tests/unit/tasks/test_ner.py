@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -168,3 +170,21 @@ def test_examples_are_chosen_by_seed(make, table, caplog):
 
         pd.read_parquet(empty).iloc[:0].to_parquet(empty)
         task.read(empty, examples=None, seed=1)
+
+
+def test_a_tokenizer_that_cannot_pad(network, table):
+    folder = network("xlm-roberta")
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text()) | {"pad_token": None}
+    path.write_text(json.dumps(config | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    with pytest.raises(BabelscopeError, match=r"xlm-roberta has no token for padding\. Name it"):
+        make_task("ner", SETTINGS, folder, train=[table("train", SENTENCES)])
+
+
+@pytest.mark.parametrize("name", ["mlm", "ner", "nli"])
+def test_the_tokenizer_of_a_larger_model(network, make_model, table, name):
+    folder = network("bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 9}))
+    with pytest.raises(BabelscopeError, match=r"bert has \d+ tokens, the model 9\. Put"):
+        make_task(name, SETTINGS, folder, train=[table("train", SENTENCES)])

@@ -106,6 +106,14 @@ def test_a_damaged_file_is_named(tmp_path):
         read_chunks(path)
 
 
+def test_a_file_that_was_cut_off_is_named(tmp_path):
+    path = tmp_path / "a.arrow"
+    write_chunks(path, [np.arange(4000).reshape(1000, 4)], 4, 5000)
+    path.write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(BabelscopeError, match=r"a.arrow is not a readable file of chunks"):
+        read_chunks(path)
+
+
 def test_special_tokens_in_a_text_are_text(folder):
     packing = load_packing_tokenizer(folder)
     assert (packing.bos_id, packing.eos_id, packing.size) == (0, 1, len(WORDS))

@@ -8,11 +8,38 @@ from typing import Any
 import numpy as np
 import torch
 
+from babelscope.config import TEXT_TO_TEXT
 from babelscope.errors import BabelscopeError
+from babelscope.models.loading import load_config, load_tokenizer
 from babelscope.seeds import derive_seed
 from babelscope.tasks.base import Batch
 
 logger = logging.getLogger(__name__)
+
+
+def tokenizer_of(folder: str | Path) -> Any:
+    """Return the tokenizer of a model's folder, if texts can be given to the model by it.
+
+    Raises
+    ------
+    BabelscopeError
+        If there is none, it cannot pad, or it has tokens that the model does not know.
+    """
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.pad_token_id is None:
+        raise BabelscopeError(
+            f"The tokenizer in {folder} has no token for padding.",
+            "Name it pad_token in tokenizer_config.json.",
+        )
+    config: Any = load_config(folder)
+    tokens = len(tokenizer)
+    # those of T5 and mT5 have sentinels beyond the embeddings, which no text contains
+    if config.model_type not in TEXT_TO_TEXT and tokens > config.vocab_size:
+        raise BabelscopeError(
+            f"The tokenizer in {folder} has {tokens} tokens, the model {config.vocab_size}.",
+            "Put the model's own tokenizer beside it.",
+        )
+    return tokenizer
 
 
 def choose_rows(available: int, wanted: int | None, seed: int, path: str | Path) -> np.ndarray:

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 
 from babelscope.evaluation.metrics import PERPLEXITY
-from babelscope.models.loading import load_tokenizer
 from babelscope.models.masked_head import example_losses, token_losses
 from babelscope.models.removal import load_model
 from babelscope.seeds import derive_seed
 from babelscope.tasks.base import Batch
-from babelscope.tasks.examples import choose_rows
+from babelscope.tasks.examples import choose_rows, tokenizer_of
 from babelscope.tokenization.packing import read_chunks
 from babelscope.training.data import masked_batch, masking_of
 
@@ -33,7 +32,7 @@ class MaskedLanguageModelling:
     metric = PERPLEXITY
 
     def __init__(self, folder: str | Path) -> None:
-        self.masking = masking_of(load_tokenizer(folder), share=SHARE, whole_words=False)
+        self.masking = masking_of(tokenizer_of(folder), share=SHARE, whole_words=False)
 
     def load_model(self, folder: str | Path, *, seed: int) -> Any:
         """Return a folder's network, which has its head: there is nothing to draw."""

@@ -12,10 +12,10 @@ from torch.nn import functional
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.metrics import F1
 from babelscope.io import read_table
-from babelscope.models.loading import load_tokenizer, load_with_head
+from babelscope.models.loading import load_with_head
 from babelscope.models.masking import IGNORED
 from babelscope.tasks.base import Batch
-from babelscope.tasks.examples import choose_rows, network_inputs, pad, report_cut
+from babelscope.tasks.examples import choose_rows, network_inputs, pad, report_cut, tokenizer_of
 
 OUTSIDE = "O"
 NOWHERE = -1  # place of a word that the network does not see
@@ -86,7 +86,7 @@ class NamedEntities:
     metric = F1
 
     def __init__(self, folder: str | Path, scheme: Sequence[str], *, max_tokens: int) -> None:
-        self.tokenizer = load_tokenizer(folder)
+        self.tokenizer = tokenizer_of(folder)
         if not self.tokenizer.is_fast:
             raise BabelscopeError(
                 f"The tokenizer in {folder} does not tell which word a token belongs to.",

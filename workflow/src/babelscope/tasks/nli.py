@@ -11,9 +11,9 @@ from torch.nn import functional
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.metrics import ACCURACY
 from babelscope.io import read_table
-from babelscope.models.loading import load_tokenizer, load_with_head
+from babelscope.models.loading import load_with_head
 from babelscope.tasks.base import Batch
-from babelscope.tasks.examples import choose_rows, network_inputs, pad, report_cut
+from babelscope.tasks.examples import choose_rows, network_inputs, pad, report_cut, tokenizer_of
 
 LABELS = ("entailment", "neutral", "contradiction")  # in XNLI's order
 
@@ -71,7 +71,7 @@ class Inference:
     metric = ACCURACY
 
     def __init__(self, folder: str | Path, *, max_tokens: int) -> None:
-        self.tokenizer = load_tokenizer(folder)
+        self.tokenizer = tokenizer_of(folder)
         self.max_tokens = max_tokens
 
     def load_model(self, folder: str | Path, *, seed: int) -> Any:

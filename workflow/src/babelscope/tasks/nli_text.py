@@ -11,12 +11,11 @@ from torch.nn import functional
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.metrics import ACCURACY
 from babelscope.io import read_table
-from babelscope.models.loading import load_tokenizer
 from babelscope.models.masked_head import token_losses
 from babelscope.models.masking import IGNORED
 from babelscope.models.removal import load_model
 from babelscope.tasks.base import Batch
-from babelscope.tasks.examples import choose_rows, pad, report_cut
+from babelscope.tasks.examples import choose_rows, pad, report_cut, tokenizer_of
 from babelscope.tasks.nli import LABELS, numbers_of
 
 TARGET = 16  # tokens of a label at most, as published
@@ -69,7 +68,7 @@ class TextInference:
     metric = ACCURACY
 
     def __init__(self, folder: str | Path, *, form: str, max_tokens: int) -> None:
-        self.tokenizer: Any = load_tokenizer(folder)
+        self.tokenizer: Any = tokenizer_of(folder)
         self.form = form
         self.max_tokens = max_tokens
         self.targets = [

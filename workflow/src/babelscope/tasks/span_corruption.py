@@ -9,13 +9,13 @@ import torch
 
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.metrics import PERPLEXITY
-from babelscope.models.loading import load_config, load_tokenizer
+from babelscope.models.loading import load_config
 from babelscope.models.masked_head import example_losses, token_losses
 from babelscope.models.masking import IGNORED
 from babelscope.models.removal import load_model
 from babelscope.seeds import derive_seed
 from babelscope.tasks.base import Batch
-from babelscope.tasks.examples import choose_rows, pad
+from babelscope.tasks.examples import choose_rows, pad, tokenizer_of
 from babelscope.tokenization.packing import read_chunks
 
 SHARE = 0.15  # of the tokens that are hidden
@@ -92,7 +92,7 @@ class SpanCorruption:
     metric = PERPLEXITY
 
     def __init__(self, folder: str | Path) -> None:
-        self.tokenizer: Any = load_tokenizer(folder)
+        self.tokenizer: Any = tokenizer_of(folder)
         self.special = np.array(sorted(self.tokenizer.all_special_ids))
         self.sentinels = _sentinels(self.tokenizer, load_config(folder).vocab_size)
         if not self.sentinels:

@@ -240,7 +240,9 @@ def read_chunks(path: str | Path) -> np.ndarray:
     try:
         with pa.memory_map(str(path)) as source:
             column = pa.ipc.open_stream(source).read_next_batch().column("input_ids")
-    except (pa.ArrowInvalid, StopIteration, KeyError) as error:
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError, StopIteration, KeyError) as error:
         raise BabelscopeError(
             f"{path} is not a readable file of chunks ({error}).",
             "Delete it and run the same command again.",
