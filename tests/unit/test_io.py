@@ -99,6 +99,19 @@ def test_bad_lines_are_named(tmp_path, content, message):
         list(io.read_jsonl(path))
 
 
+def test_the_same_arrays_and_metadata_give_the_same_bytes(tmp_path):
+    """Else a file that was made again would look changed to all that compares checksums."""
+    metadata = {f"key {n}": f'wörter "{n}" \\ \n\t\x01\x7f 北京' for n in range(8)}
+    for n in range(6):
+        io.write_arrays(tmp_path / f"{n}", {"b": np.arange(3), "a": np.ones((2, 2))}, metadata)
+    contents = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(contents) == 1
+    assert io.read_metadata(tmp_path / "0") == metadata
+    assert io.read_arrays(tmp_path / "0")["b"].tolist() == [0, 1, 2]
+    io.write_arrays(tmp_path / "bare", {"a": np.arange(3)})
+    assert io.read_arrays(tmp_path / "bare")["a"].tolist() == [0, 1, 2]
+
+
 def test_arrays_and_metadata(tmp_path):
     arrays = {"a": np.arange(6.0).reshape(2, 3).T, "b": np.array([True, False])}
     io.write_arrays(tmp_path / "a.safetensors", arrays, {"note": "x"})

@@ -293,7 +293,7 @@ def write_arrays(
     arrays: "Mapping[str, np.ndarray]",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write arrays as safetensors with text metadata."""
+    """Write arrays as safetensors with text metadata; the same ones give the same bytes."""
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -303,3 +303,16 @@ def write_arrays(
             temporary,
             metadata=dict(metadata or {}),
         )
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in order; the library's own order is random."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # as it is if both write JSON alike
+            file.seek(8)
+            file.write(text.ljust(size))

@@ -182,7 +182,7 @@ def _without_prefix(sentences: list[Sentence], prefix: str) -> list[Sentence]:
     tokens = [
         (token, place) for one in sentences for token, place in zip(one[1], one[3], strict=True)
     ]
-    begins = Counter(PREFIX.match(token)[0] for token, _ in tokens if PREFIX.match(token))
+    begins = Counter(found[0] for token, _ in tokens if (found := PREFIX.match(token)))
     common, count = max(begins.items(), key=lambda item: item[1], default=("", 0))
     if 2 * count <= len(tokens):
         return sentences
