@@ -8,7 +8,7 @@ import pytest
 
 from babelscope.errors import BabelscopeError
 from babelscope.subnetworks import sharing
-from babelscope.subnetworks.masks import PackedMask, PackedMatrix, Place, pack
+from babelscope.subnetworks.masks import PackedMask, PackedMatrix, Place, WeightMask, pack
 from babelscope.subnetworks.sharing import shared_masks, sharing_table, sharing_tables
 from babelscope.subnetworks.ticket_overlap import Ticket
 
@@ -128,3 +128,14 @@ def test_other_architectures_are_refused():
     fewer = {name: matrix for name, matrix in MASKS["de"].items() if "ffn" not in name}
     with pytest.raises(BabelscopeError, match=r"en and de .*ffn-in is there .* missing"):
         shared_masks({"en": MASKS["en"], "de": fewer})
+
+
+def test_what_is_shared_is_for_the_network_the_masks_are_for(tmp_path):
+    """Masks of a model with another vocabulary fit by shape and must be refused by name."""
+    bits = {"layer.0.q": np.eye(3, dtype=bool)}
+    places = {"layer.0.q": Place("encoder", 0, "q")}
+    masks = {}
+    for language, network in (("en", "bert with 9 tokens"), ("de", "bert with 9 tokens")):
+        WeightMask(bits, places, network).save(tmp_path / language)
+        masks[language] = PackedMask(tmp_path / language)
+    assert {mask.network for mask in shared_masks(masks)} == {"bert with 9 tokens"}

@@ -24,8 +24,8 @@ def shared_masks(masks: Mapping[Any, Packed]) -> tuple[WeightMask, WeightMask]:
     Returns
     -------
     tuple
-        Intersection and union, with every matrix under its own name. The intersection may be
-        empty.
+        Intersection and union, with every matrix under its own name, for the network that all
+        masks are for, if their files say so. The intersection may be empty.
 
     Raises
     ------
@@ -38,7 +38,9 @@ def shared_masks(masks: Mapping[Any, Packed]) -> tuple[WeightMask, WeightMask]:
         places[name] = matrices[0].place
         every[name] = unpack(np.bitwise_and.reduce(bits), matrices[0].shape)
         some[name] = unpack(np.bitwise_or.reduce(bits), matrices[0].shape)
-    return WeightMask(every, places), WeightMask(some, places)
+    networks = {getattr(mask, "network", "") for mask in masks.values()}
+    network = networks.pop() if len(networks) == 1 else ""
+    return WeightMask(every, places, network), WeightMask(some, places, network)
 
 
 def sharing_tables(masks: Mapping[Ticket, Packed]) -> pd.DataFrame:

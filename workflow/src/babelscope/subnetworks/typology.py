@@ -40,7 +40,7 @@ def ticket_typology(
     languages
         Language -> its ``uriel`` code and its ``family``.
     permutations
-        Most permutations scored; up to seven languages all are, however many these are.
+        Most permutations scored, 5040 if that is more: up to seven languages, all there are.
     seed
         Draws them.
 
