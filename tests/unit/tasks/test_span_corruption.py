@@ -106,3 +106,19 @@ def test_sentinels_of_mt5_are_pieces_with_the_mark_of_a_word(network):
     task = make_task("mlm", {"form": "label", "max_tokens": 30}, folder)
     pieces = task.tokenizer.convert_ids_to_tokens(task.sentinels[:3])
     assert pieces == ["▁<extra_id_0>", "▁<extra_id_1>", "<extra_id_2>"]
+
+
+def test_padding_changes_nothing(make, scramble):
+    """Windows with more special tokens than others have shorter sources."""
+    task, examples, folder = make()
+    model = scramble(task.load_model(folder, seed=1))
+    windows = np.array(examples)
+    windows[0, 5:12] = windows[2, 20:23] = 1
+    together = task.batch(windows, [0, 1, 2], seed=2, epoch=0)
+    assert together["attention_mask"].sum(dim=1).unique().numel() == 3
+    alone = [task.losses(model, task.batch(windows, [row], seed=2, epoch=0)) for row in range(3)]
+    loss, terms = task.losses(model, together)
+    torch.testing.assert_close(loss, sum(one for one, _ in alone), rtol=1e-4, atol=1e-4)
+    assert terms == sum(count for _, count in alone)
+    del together["attention_mask"]
+    assert (task.losses(model, together)[0] - loss).abs() > 1e-2
