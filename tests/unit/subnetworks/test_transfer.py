@@ -217,6 +217,15 @@ def test_a_killed_transfer_keeps_the_networks_it_has(make_transfer, monkeypatch)
     assert len(made.toy.batches) < len(whole.toy.batches) - 14
 
 
+def test_the_log_says_how_far_it_is(make_transfer, caplog):
+    caplog.set_level("INFO")
+    made = make_transfer()
+    transfer_ticket(made.transfer, made.trial)
+    total = len(networks(made.transfer))
+    for number in range(1, total + 1):
+        assert f"network {number} of {total}: " in caplog.text
+
+
 def test_a_changed_mask_starts_afresh(make_transfer, caplog):
     made = make_transfer()
     folder = made.folder / ".transfer"

@@ -154,6 +154,9 @@ def _play_rounds(search: Search, trial: Trial, folder: Path) -> None:
     for number in range(search.rounds + 1):
         done = folder / f"round-{number}"
         if not done.is_dir():
+            logger.info(
+                "round %d (0 to %d): %d %% kept", number, search.rounds, search.kept(number)
+            )
             load_weights(network, _origin(search, number, folder))
             _play_round(search, trial, network, examples, mask, number, folder)
             (folder / f"round-{number - 1}" / WEIGHTS).unlink(missing_ok=True)

@@ -128,7 +128,9 @@ def transfer_ticket(transfer: Transfer, trial: Trial) -> None:
         examples = trial.read("train", transfer.train)
         tests = {language: trial.read("test", path) for language, path in transfer.tests.items()}
         counts = {}
-        for network in networks(transfer):
+        wanted = networks(transfer)
+        for number, network in enumerate(wanted, start=1):
+            logger.info("network %d of %d: %s", number, len(wanted), network.name)
             path = folder / f"{network.name}.safetensors"
             if not path.is_file():
                 _play(transfer, trial, network, examples, tests, path)
@@ -180,7 +182,6 @@ def _play(
     path: Path,
 ) -> None:
     """Train one network and save what it counts on each test it is scored on."""
-    logger.info("training %s", network.name)
     model = trial.load()
     if network.weights == "random":
         randomize_body(model, trial.model, seed=trial.seed)
