@@ -27,7 +27,11 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [
         *(Path(sys.executable).with_name("snakemake"), "--snakefile", ROOT / "Snakefile"),
         *("--workflow-profile", "none", "--directory", folder, "--cores", "1"),
-        *("--config", "languages=[en,de,zh]", "tickets={languages: [en, de]}"),
+        *(
+            "--config",
+            "languages=[en,de,zh]",
+            "tickets={languages: [en, de], step: 10, rounds: 5, analysed: [50]}",
+        ),
         *("--rerun-triggers", "mtime", "--allowed-rules"),
         *("encode_corpus", "compute_cka", "compute_retrieval", "--"),
         *arguments,
