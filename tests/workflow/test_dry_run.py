@@ -159,6 +159,20 @@ def test_a_model_from_a_folder(checkout, tmp_path):
     assert {"config.json", "model.safetensors", "tokenizer.json"} < names
 
 
+@pytest.mark.parametrize(("family", "searches"), [("mt5", 5), ("bert", 6)])
+def test_masks_without_a_decoder_are_not_tried_on_tasks_that_need_one(
+    checkout, tmp_path, family, searches
+):
+    with (checkout / "config" / "models.tsv").open("a") as table:
+        table.write(f"own\t{family}\tlocal\tgiven\t\tMIT\tmine\n")
+    (tmp_path / "given").mkdir()
+    target = "results/scores/transfer/own/s1/nli/en/k40.parquet"
+    options = ("--snakefile", checkout / "Snakefile", "--config", "models=[own]")
+    result = snakemake(target, "-n", *options, directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert jobs(result.stdout + result.stderr)["find_ticket"] == searches  # 4 languages, 2 tasks
+
+
 def test_parsing_imports_no_torch(tmp_path):
     """The dry run of the largest configuration works where torch cannot be imported."""
     (tmp_path / "block").mkdir()
