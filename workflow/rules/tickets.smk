@@ -6,9 +6,10 @@ and training histories of every round in
 `<results>/scores/tickets/{model}/s{seed}/{task}/{lang}/{variant}[.history].parquet`; what each mask is
 worth elsewhere in `<results>/scores/transfer/{model}/s{seed}/{task}/{lang}/k{kept}.parquet`; what masks
 share beside them under `{task}/shared/`, their overlap and sizes in
-`<results>/similarity/{model}/tickets/k{kept}[.sizes|.shared].parquet`, and how it goes along with
-typology in `<results>/scores/ticket_typology/{model}/k{kept}.parquet`. Killed searches and transfers
-go on from `.checkpoints` beside the folders of their languages.
+`<results>/similarity/{model}/tickets/k{kept}[.sizes|.shared].parquet`, beside their overlap with the
+largest weights before any training, `<results>/masks/{model}/untrained/k{kept}.safetensors`, and how
+it goes along with typology in `<results>/scores/ticket_typology/{model}/k{kept}.parquet`. Killed
+searches and transfers go on from `.checkpoints` beside the folders of their languages.
 """
 
 
@@ -78,7 +79,7 @@ rule transfer_ticket:
         save_steps=task_housekeeping("save_steps"),
         logging_steps=task_housekeeping("logging_steps"),
     params:
-        version=1,
+        version=2,
         checkpoints=checkpoints_of_transfer,
         languages=TICKET_LANGS,
         sources=transfer_sources,
@@ -91,6 +92,29 @@ rule transfer_ticket:
         "../scripts/transfer_ticket.py"
 
 
+rule derive_untrained_ticket:
+    """The largest weights of the model that all tickets begin with, before any training."""
+    input:
+        model=base_of,
+    output:
+        mask="<results>/masks/{model}/untrained/k{kept}.safetensors",
+    log:
+        "<logs>/derive_untrained_ticket/{model}/k{kept}.log",
+    benchmark:
+        "<benchmarks>/derive_untrained_ticket/{model}/k{kept}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=doubling(4000),
+        runtime=30,
+    params:
+        version=1,
+        pooler=settings.tickets.pooler,
+    script:
+        "../scripts/derive_untrained_ticket.py"
+
+
 rule compute_ticket_overlap:
     """Overlap of tickets against chance, the share each keeps, and what k languages share."""
     input:
@@ -101,6 +125,7 @@ rule compute_ticket_overlap:
             lang=TICKET_LANGS,
             variant=settings.tickets.variants,
         ),
+        untrained="<results>/masks/{model}/untrained/k{kept}.safetensors",
     output:
         overlap="<results>/similarity/{model}/tickets/k{kept}.parquet",
         sizes="<results>/similarity/{model}/tickets/k{kept}.sizes.parquet",

@@ -5,6 +5,7 @@ from babelscope.jobs import job
 from babelscope.subnetworks.masks import PackedMask
 from babelscope.subnetworks.sharing import sharing_tables
 from babelscope.subnetworks.ticket_overlap import (
+    UNTRAINED,
     Ticket,
     count_bits,
     overlap_table,
@@ -13,8 +14,8 @@ from babelscope.subnetworks.ticket_overlap import (
 )
 
 with job(snakemake):
-    tickets = [Ticket(*ticket) for ticket in snakemake.params.tickets]
-    files = zip(tickets, snakemake.input.masks, strict=True)
+    tickets = [*(Ticket(*ticket) for ticket in snakemake.params.tickets), UNTRAINED]
+    files = zip(tickets, [*snakemake.input.masks, snakemake.input.untrained], strict=True)
     masks = {ticket: PackedMask(path) for ticket, path in files}
     pairs = ticket_pairs(tickets)
     counts = count_bits(masks, list(pairs))

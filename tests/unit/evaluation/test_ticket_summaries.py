@@ -53,6 +53,7 @@ def trained(metric="f1", task="ner", compared_with=50):
         ("ticket", "mlm", "de", -1, "pretrained", "de", 0.55, -0.05),
         ("full", None, None, -1, "pretrained", "de", 0.70, 0.10),
         ("full", None, None, -1, "pretrained", "ru", 0.35, 0.05),
+        ("untrained", None, None, -1, "pretrained", "de", 0.58, -0.02),
         ("random", task, "de", 0, "pretrained", "de", 0.40, -0.20),
         ("random", task, "de", 1, "pretrained", "de", 0.30, -0.30),
         ("ticket", task, "de", -1, "random", "de", 0.10, -0.50),
@@ -73,6 +74,7 @@ def test_a_transfer_is_told_from_its_controls():
         "de": 0,
         "ru": -10,
         "full": 10,
+        "untrained": -2,
         "random": -25,  # mean of two masks
         "reinitialized": -50,
     }
@@ -93,10 +95,10 @@ def test_changes_of_perplexity_are_ratios_to_the_own_ticket():
 
 def test_masks_of_other_tasks_are_compared_in_one_language():
     shown = summaries.task_transfer(trained(), 50)
-    assert set(shown["mask"]) == {"mlm", "ner", "full", "random", "reinitialized"}
+    assert set(shown["mask"]) == {"mlm", "ner", "full", "untrained", "random", "reinitialized"}
     assert shown.set_index("mask")["change"].round(6)["mlm"] == -5
     assert shown.set_index("mask")["change"].round(6)["ner"] == 0  # without those of Russian
-    assert len(shown) == 5
+    assert len(shown) == 6
 
 
 def test_zero_shot_shows_full_model_and_own_ticket_and_what_parts_them():
@@ -112,6 +114,7 @@ def test_zero_shot_shows_full_model_and_own_ticket_and_what_parts_them():
     assert shown.set_index(["mask", "language"])["change"].round(6)["ticket", "ru"] == 5
 
 
+LARGEST = (None, "untrained", None, None)
 SIDES = ("seed", "variant", "task", "language")
 
 
@@ -139,12 +142,16 @@ def test_two_draws_of_a_language_stand_on_the_diagonal():
             *compared((1, "ticket", "ner", "de"), (2, "ticket", "ner", "de"), "draw", 0.9),
             *compared((1, "ticket", "mlm", "de"), (1, "ticket", "mlm", "ru"), "language", 0.1),
             *compared((1, "ticket", "ner", "de"), (1, "ticket", "mlm", "de"), "task", 0.1),
+            *compared((1, "ticket", "ner", "de"), LARGEST, "untrained", 0.6),
+            *compared((1, "ticket", "ner", "ru"), LARGEST, "untrained", 0.8),
+            *compared((1, "ticket", "mlm", "de"), LARGEST, "untrained", 0.1),
         ]
     )
     shown = summaries.language_overlap(table, "ner", ["de", "ru"]).set_index(["left", "right"])
     assert shown["jaccard"].round(6).to_dict() == {("de", "ru"): 0.45, ("de", "de"): 0.8}
     assert shown["excess"].round(6)["de", "ru"] == 0.25
     assert shown.loc[("de", "ru"), ["low", "high"]].tolist() == [0.4, 0.5]
+    assert shown["untrained"].tolist() == pytest.approx([0.7, 0.7])
 
 
 def test_tasks_are_compared_within_a_language_beside_two_draws():
@@ -154,6 +161,8 @@ def test_tasks_are_compared_within_a_language_beside_two_draws():
             *compared((1, "ticket", "mlm", "ru"), (1, "ticket", "ner", "ru"), "task", 0.3),
             *compared((1, "ticket", "ner", "de"), (1, "repeat", "ner", "de"), "draw", 0.7),
             *compared((1, "ticket", "mlm", "de"), (1, "repeat", "mlm", "de"), "draw", 0.9),
+            *compared((1, "ticket", "ner", "de"), LARGEST, "untrained", 0.5),
+            *compared((1, "ticket", "mlm", "de"), LARGEST, "untrained", 0.6),
         ]
     )
     shown = summaries.task_overlap(table, TASKS).set_index("language")
@@ -161,6 +170,7 @@ def test_tasks_are_compared_within_a_language_beside_two_draws():
     assert set(shown["place"]) == {"MLM – NER"}
     assert shown["ceiling"]["de"] == pytest.approx(0.8)
     assert np.isnan(shown["ceiling"]["ru"])
+    assert shown["untrained"]["de"] == pytest.approx(0.55)
 
 
 PLACES = [("layer", 1, None), ("layer", 2, None), ("component", None, "q")]
@@ -175,6 +185,9 @@ def test_a_layer_s_overlap_is_the_mean_of_the_other_languages(stacks):
             rows += compared(*pair, "language", jaccard, PLACES, stack)
         pair = (1, "ticket", "ner", "de"), (1, "repeat", "ner", "de")
         rows += compared(*pair, "draw", 0.9, PLACES, stack)
+        for language, jaccard in (("de", 0.6), ("zh", 0.8)):
+            pair = (1, "ticket", "ner", language), LARGEST
+            rows += compared(*pair, "untrained", jaccard, PLACES, stack)
     table = pd.DataFrame(rows)
     shown = summaries.overlap_by_place(table, "layer", TASKS)
     german = shown[shown["language"] == "de"]
@@ -183,6 +196,7 @@ def test_a_layer_s_overlap_is_the_mean_of_the_other_languages(stacks):
     assert shown[shown["language"] == "zh"]["value"].unique().tolist() == [0.6]
     assert set(shown["layer"]) == {1, 2}
     assert set(shown["ceiling"]) == {0.9}
+    assert set(shown["untrained"].round(6)) == {0.7}
     titles = {"ner": "NER"}
     if len(stacks) > 1:
         titles = {f"ner, {stack}": f"NER, {stack}" for stack in stacks}
@@ -195,7 +209,7 @@ def test_a_layer_s_overlap_is_the_mean_of_the_other_languages(stacks):
 def test_shares_kept_are_those_of_tickets_in_percent():
     rows = [
         {"variant": variant, "scope": scope, "layer": layer, "stack": stack, "share": share}
-        for variant, shift in (("ticket", 0.0), ("random", 0.3))
+        for variant, shift in (("ticket", 0.0), ("random", 0.3), ("untrained", 0.2))
         for scope, layer, stack, share in (
             ("all", None, None, 0.5 + shift),
             ("layer", 1, "encoder", 0.4 + shift),

@@ -28,12 +28,14 @@ OVERLAP = pd.DataFrame(
         ("language", "all", "en", "zh", 0.6),
         ("language", "layer", "en", "zh", 0.1),
         ("draw", "all", "en", "en", 0.9),
+        ("untrained", "all", "en", None, 0.7),
     ],
     columns=["relation", "scope", "left_language", "right_language", "jaccard"],
 ).assign(
     **{"kept": 50, "left_seed": 1, "left_task": "ner", "right_task": "ner", "n": 1000},
     **{"expected": 0.3, "agreement": 0.8},
 )
+OVERLAP.loc[OVERLAP["relation"] == "untrained", "right_task"] = None
 
 
 def test_pairs_of_languages_are_as_far_apart_as_their_tickets():
@@ -94,7 +96,7 @@ def test_the_summary_has_every_score_of_the_study():
     table = ticket_tables.summary(**study())
     assert list(table.columns) == [*ticket_tables.KEYS, "value", "low", "high", "n", "seeds"]
     assert table["part"].value_counts().to_dict() == {
-        "overlap": 6,  # languages and draws, each with chance and agreement
+        "overlap": 9,  # languages, draws and untrained weights, each with chance and agreement
         "transfer": 2,  # the score and the change
         "sharing": 2,
         "representations": 2,
@@ -102,6 +104,10 @@ def test_the_summary_has_every_score_of_the_study():
         "typology": 1,  # where there is a correlation
     }
     assert not table.duplicated(ticket_tables.KEYS).any()
+    largest = table[(table["kind"] == "untrained") & (table["metric"] == "jaccard")].iloc[0]
+    assert (largest["value"], largest["task"], largest["language"]) == (0.7, "ner", "en")
+    assert pd.isna(largest["mask_task"])
+    assert pd.isna(largest["mask_language"])
     change = table[table["metric"] == "change in f1"].iloc[0]
     assert (change["value"], change["trained_on"], change["seeds"]) == (0.1, "en", 2)
     assert pd.isna(change["layer"])

@@ -120,3 +120,14 @@ def test_strength_beyond_chance_replaces_stars(languages):
         "+0.00\nz 1,234",
         "+0.10\nz −3.0",
     ]
+
+
+def test_what_untrained_weights_share_is_marked_beside_chance(languages):
+    figure = matrices.overlap_matrices(overlap(list(languages)).assign(untrained=0.973), languages)
+    bar = next(axis for axis in figure.axes if "Jaccard index (" in axis.get_xlabel())
+    assert [line.get_xdata()[0] for line in bar.lines[-2:]] == pytest.approx([0.3, 0.973])
+    assert "with the largest untrained weights, 0.97" in bar.get_xlabel()
+    assert bar.lines[-1].get_color() != "white"  # on the bright end
+    plain = matrices.overlap_matrices(overlap(list(languages)), languages)
+    labels = [axis.get_xlabel() for axis in plain.axes]
+    assert "Jaccard index (line: chance)" in labels

@@ -22,13 +22,13 @@ TITLES = {"ner": "NER", "mlm": "MLM"}
 
 
 def test_layers_count_from_1_and_references_stand_beside(languages):
-    shown = table(languages, expected=0.3, ceiling=0.8)
+    shown = table(languages, expected=0.3, ceiling=0.8, untrained=0.7)
     figure = parts.depth_curves(shown, languages, titles=TITLES, ylabel="Jaccard index")
     assert [axis.get_title() for axis in figure.axes] == ["NER", "MLM"]
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
     assert figure.axes[0].get_ylim()[0] == 0
     for axis, level in zip(figure.axes, (0.5, 0.4), strict=True):
-        *curves, chance, ceiling = axis.lines
+        *curves, chance, ceiling, untrained = axis.lines
         assert [to_hex(line.get_color()) for line in curves] == [
             row["colour"] for row in languages.values()
         ]
@@ -36,9 +36,12 @@ def test_layers_count_from_1_and_references_stand_beside(languages):
         assert set(curves[0].get_ydata()) == {level}
         assert set(chance.get_ydata()) == {0.3}
         assert set(ceiling.get_ydata()) == {0.8}
+        assert set(untrained.get_ydata()) == {0.7}
+        assert untrained.get_linestyle() == "--"
+        assert untrained.get_color() != ceiling.get_color()
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names[0] == "English (en)"
-    assert names[-2:] == ["by chance", "two draws of one language"]
+    assert names[-3:] == ["by chance", "two draws of one language", "untrained weights"]
 
 
 def test_a_reference_that_is_missing_everywhere_is_not_named(languages):

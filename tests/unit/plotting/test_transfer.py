@@ -4,7 +4,7 @@ from matplotlib.colors import to_rgb
 
 from babelscope.plotting import transfer
 
-CONTROLS = ("full", "random", "reinitialized")
+CONTROLS = ("full", "untrained", "random", "reinitialized")
 
 
 def changes(codes, none=0.0, step=-1.0):
@@ -34,9 +34,10 @@ def test_a_change_has_its_sign_and_a_star_where_it_is_clear(languages):
     axis, bar = figure.axes
     rows = [label.get_text() for label in axis.get_yticklabels()]
     assert rows[0] == "English (en) ticket"
-    assert rows[-3:] == ["full model", "random mask", "own ticket, random weights"]
+    assert rows[-4:-2] == ["full model", "largest untrained weights"]
+    assert rows[-2:] == ["random mask", "own ticket, random weights"]
     cells = texts(axis)
-    assert len(cells) == 7 * 4
+    assert len(cells) == 8 * 4
     assert cells[1, 0] == "−1.0"  # its interval holds 0
     assert cells[2, 1] == "−2.0*"
     assert cells[3, 3] == "63.0 %"  # the own ticket: its score
@@ -69,7 +70,7 @@ def test_controls_do_not_set_the_colours(languages):
     table = changes(list(languages))
     table.loc[table["mask"].isin(["random", "reinitialized"]), "change"] = -80.0
     image = transfer.transfer_matrix(table, languages, metric="f1").axes[0].images[0]
-    assert image.get_clim()[0] > -5
+    assert image.get_clim()[0] > -6
 
 
 def test_an_unknown_mask_is_refused(languages):

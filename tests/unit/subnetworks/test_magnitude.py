@@ -11,7 +11,7 @@ import torch
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_arrays, read_table, write_arrays
 from babelscope.subnetworks import trials
-from babelscope.subnetworks.magnitude import find_ticket
+from babelscope.subnetworks.magnitude import find_ticket, untrained_mask
 from babelscope.subnetworks.masks import WeightMask
 from babelscope.subnetworks.matrices import mask_tensors, weight_matrices
 from babelscope.training import checkpoints
@@ -310,6 +310,35 @@ def test_the_pooler_on_demand(make_toy):
     mask = masks_of(made)[40]
     assert mask.places["pooler.dense.weight"].component == "pooler"
     assert mask.kept == round(mask.size * 0.4)
+
+
+@pytest.mark.parametrize("family", ["bert", "mt5"])
+@pytest.mark.parametrize("pooler", [True, False])
+def test_the_untrained_mask_keeps_the_largest_weights_of_every_stack(make_model, family, pooler):
+    """As a ticket of training that moves nothing would."""
+    model = make_model(family)
+    before = snapshot(model)
+    mask = untrained_mask(model, 37, pooler=pooler)
+    matrices = weight_matrices(model, pooler=pooler)
+    assert mask.bits.keys() == matrices.keys()
+    for stack in stacks_of(mask):
+        names = names_in(mask, stack)
+        bits = np.concatenate([mask.bits[name].ravel() for name in names])
+        weights = [matrices[name][1].detach().numpy().ravel() for name in names]
+        sizes = np.abs(np.concatenate(weights))
+        assert bits.sum() == round(bits.size * 0.37)
+        assert sizes[bits].min() >= sizes[~bits].max()
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+
+
+def test_a_ticket_of_training_that_moves_nothing_is_the_untrained_mask(make_toy):
+    made = make_toy(training={"lr": {"default": 1e-30}})
+    find_ticket(made.search, made.trial)
+    for kept, mask in masks_of(made).items():
+        untrained = untrained_mask(made.trial.load(), kept, pooler=False)
+        assert untrained.network == mask.network
+        for name, bits in mask.bits.items():
+            np.testing.assert_array_equal(bits, untrained.bits[name])
 
 
 def crash_at(monkeypatch, toy, call, how):

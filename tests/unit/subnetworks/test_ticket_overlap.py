@@ -1,13 +1,16 @@
 """Overlap of tickets: known values, the published mistakes, agreement with plain arrays."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from babelscope.errors import BabelscopeError
 from babelscope.subnetworks import ticket_overlap
 from babelscope.subnetworks.masks import PackedMask, PackedMatrix, Place, WeightMask, pack
 from babelscope.subnetworks.overlap import agreement, expected_jaccard, jaccard
+from babelscope.subnetworks.sharing import sharing_tables
 from babelscope.subnetworks.ticket_overlap import (
+    UNTRAINED,
     Ticket,
     count_bits,
     ones_overlap,
@@ -354,6 +357,49 @@ def test_pairs_and_their_relations():
         assert (a.task == b.task) == (relation != "task")
         assert (a.language == b.language) == (relation != "language")
         assert a.seed == b.seed or (relation == "draw" and a.variant == b.variant == "ticket")
+
+
+def test_tickets_are_compared_with_the_untrained_weights_on_the_right():
+    tickets = [
+        Ticket(seed, variant, task, language)
+        for seed in (1, 2)
+        for task in ("mlm", "ner")
+        for language in ("en", "de")
+        for variant in ("ticket", "repeat", "random")
+    ]
+    without, pairs = ticket_pairs(tickets), ticket_pairs([UNTRAINED, *tickets])
+    added = pairs.keys() - without.keys()
+    assert added == {(ticket, UNTRAINED) for ticket in tickets if ticket.variant == "ticket"}
+    assert {pairs[pair] for pair in added} == {"untrained"}
+    assert {pair: pairs[pair] for pair in without} == without
+
+
+def test_the_untrained_weights_have_neither_seed_nor_place_in_the_tables():
+    network = bert()
+    en, de, largest = (draw(network, 0.5, seed) for seed in (1, 2, 3))
+    tickets = [Ticket(7, "ticket", "mlm", "en"), Ticket(7, "ticket", "mlm", "de"), UNTRAINED]
+    masks = {
+        ticket: packed(network, bits)
+        for ticket, bits in zip(tickets, (en, de, largest), strict=True)
+    }
+    pairs = ticket_pairs(tickets)
+    counts = count_bits(masks, list(pairs))
+    table = overlap_table(counts, pairs)
+    assert set(table["scope"]) == set(table.loc[table["relation"] == "untrained", "scope"])
+    found = table[(table["relation"] == "untrained") & (table["scope"] == "all")]
+    assert found["left_language"].tolist() == ["en", "de"]
+    assert found["jaccard"].tolist() == pytest.approx(
+        [jaccard(flat(bits), flat(largest)) for bits in (en, de)]
+    )
+    assert set(found["right_variant"]) == {"untrained"}
+    assert found[["right_seed", "right_task", "right_language"]].isna().all(axis=None)
+    assert table["left_seed"].tolist() == [7] * len(table)
+    assert str(table["left_seed"].dtype) == str(table["right_seed"].dtype) == "Int64"
+    sizes = size_table(counts, tickets)
+    assert row(sizes[sizes["variant"] == "untrained"])["n_kept"] == flat(largest).sum()
+    pd.testing.assert_frame_equal(
+        sharing_tables(masks), sharing_tables({one: masks[one] for one in tickets[:2]})
+    )
 
 
 def test_tables_from_files(tmp_path):

@@ -35,7 +35,8 @@ def overlap(codes, jaccard, seeds=(1,), task="mlm"):
         for scope in ("all", "layer")
     ]
     other = {**rows[0], "relation": "draw", "jaccard": 1.0}
-    return pd.DataFrame([*rows, other]).astype({"jaccard": "Float64"})
+    largest = {**rows[0], "relation": "untrained", "right_language": None, "jaccard": 0.9}
+    return pd.DataFrame([*rows, other, largest]).astype({"jaccard": "Float64"})
 
 
 def drawn(seed=0):

@@ -97,6 +97,7 @@ def test_a_row_for_every_network_and_language(make_transfer):
     assert {tuple(row) for row in kinds.fillna("").itertuples(index=False)} == {
         *(("ticket", task, language, 0, "pretrained", 50) for task, language in PLACES),
         ("full", "", "", 0, "pretrained", 100),
+        ("untrained", "", "", 0, "pretrained", 50),
         ("random", "toy", "de", 0, "pretrained", 50),
         ("random", "toy", "de", 1, "pretrained", 50),
         ("ticket", "toy", "de", 0, "random", 50),
@@ -108,7 +109,7 @@ def test_a_row_for_every_network_and_language(make_transfer):
         for kind, mask in (("full", ""), ("ticket", "de"))
         for language in ("en", "zh")
     }
-    assert len(table) == len(own) + len(zero_shot) == 9 + 4
+    assert len(table) == len(own) + len(zero_shot) == 10 + 4
     assert not (made.folder / ".transfer").exists()
 
 
@@ -134,13 +135,13 @@ def test_all_networks_are_trained_alike(make_transfer, watched):
     """The same head, the same batches in the same order, the same number of steps."""
     made = make_transfer()
     transfer_ticket(made.transfer, made.trial)
-    assert len(watched) == len(networks(made.transfer)) == 9
+    assert len(watched) == len(networks(made.transfer)) == 10
     first = watched[0][0]
     for before, _, _, history in watched:
         assert torch.equal(before["classifier.weight"], first["classifier.weight"])
         assert history[-1]["step"] == 5
     training = [tuple(rows) for rows in made.toy.batches if rows != sorted(rows)]
-    assert set(Counter(training).values()) == {9}
+    assert set(Counter(training).values()) == {10}
     assert len(set(training)) == 5
 
 
@@ -152,6 +153,8 @@ def test_masks_are_those_of_the_files_and_hold(make_transfer, watched):
         if network.kind == "full":
             assert masks is None
             continue
+        if network.kind == "untrained":
+            continue  # of no file
         mask = WeightMask.load(made.transfer.masks[network.task, network.language])
         given = mask_tensors(mask, model)
         for name, expected in given.items():
@@ -162,6 +165,34 @@ def test_masks_are_those_of_the_files_and_hold(make_transfer, watched):
                 assert not torch.equal(masks[name], expected)
             assert not after[name][~masks[name]].any()
             assert after[name][masks[name]].any()
+
+
+@pytest.mark.parametrize("family", ["bert", "mt5"])
+def test_the_untrained_mask_is_that_of_the_largest_pretrained_weights(
+    make_transfer, watched, family
+):
+    """Not of weights that an earlier network was trained to, and in every stack by itself."""
+    made = make_transfer(family=family, kept=30)
+    transfer_ticket(made.transfer, made.trial)
+    place = next(i for i, one in enumerate(networks(made.transfer)) if one.kind == "untrained")
+    before, masks, after, _ = watched[place]
+    model = made.trial.load()
+    own = mask_tensors(WeightMask.load(made.transfer.masks["toy", "de"]), model)
+    assert masks.keys() == own.keys()  # with the pooler or not, as the own ticket
+    places = {id(weight): spot for spot, weight in weight_matrices(model).values()}
+    stacks = {
+        name: places[id(weight)].stack
+        for name, weight in model.named_parameters()
+        if id(weight) in places
+    }
+    for stack in set(stacks.values()):
+        names = [name for name in masks if stacks[name] == stack]
+        kept = torch.cat([masks[name].flatten() for name in names])
+        sizes = torch.cat([before[name].flatten() for name in names]).abs()
+        assert kept.sum() == round(len(kept) * 0.3)
+        assert sizes[kept].min() >= sizes[~kept].max()
+    assert all(not after[name][~mask].any() for name, mask in masks.items())
+    assert set(table_of(made).query("mask_kind == 'untrained'")["language"]) == {"de"}
 
 
 def test_random_masks_differ_from_each_other(make_transfer, watched):
@@ -211,7 +242,7 @@ def test_a_killed_transfer_keeps_the_networks_it_has(make_transfer, monkeypatch)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     left = {path.name for path in (made.folder / ".transfer").glob("*.safetensors")}
     assert "ticket-toy-de-0-pretrained.safetensors" in left
-    assert 1 < len(left) < 9
+    assert 1 < len(left) < 10
     transfer_ticket(made.transfer, made.trial)
     pd.testing.assert_frame_equal(table_of(made), table_of(whole))
     assert len(made.toy.batches) < len(whole.toy.batches) - 14
@@ -264,7 +295,7 @@ def test_a_text_to_text_network(make_transfer, watched):
     """Nothing of it is outside the base model, so all of it is drawn anew."""
     made = make_transfer(family="mt5")
     transfer_ticket(made.transfer, made.trial)
-    assert len(table_of(made)) == 13
+    assert len(table_of(made)) == 14
     pretrained, scrambled = watched[0][0], watched[-1][0]
     pruned = read_arrays(f"{made.trial.model}/model.safetensors")
     assert torch.equal(pretrained["shared.weight"], torch.from_numpy(pruned["shared.weight"]))

@@ -15,6 +15,7 @@ from babelscope.evaluation.summaries import layer_curves, pool_logarithms
 from babelscope.evaluation.tables import pool, ranged, require_finite
 
 RATIO = "perplexity"  # the metric whose changes are ratios
+BESIDE = {"ceiling": "draw", "untrained": "untrained"}  # references of overlaps, and relations
 CHANGES = {"value": "change", "low": "change_low", "high": "change_high"}
 
 
@@ -89,9 +90,10 @@ def transfer(table: pd.DataFrame, task: str, kept: int) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns ``mask, language, value, low, high, change, change_low, change_high, replicates``:
-        `mask` is the language it was found with, or ``full``, ``random`` (as many weights of each
-        matrix as the own ticket) or ``reinitialized`` (the own ticket on random weights); changes
-        are against the own ticket, points or for perplexity ratios.
+        `mask` is the language it was found with, or ``full``, ``untrained`` (the largest weights
+        before any training), ``random`` (as many weights of each matrix as the own ticket) or
+        ``reinitialized`` (the own ticket on random weights); changes are against the own ticket,
+        points or for perplexity ratios.
     """
     rows = _trained_there(table, kept)
     rows = rows[(rows["task"] == task) & (rows["mask_task"].isna() | (rows["mask_task"] == task))]
@@ -175,13 +177,16 @@ def language_overlap(overlap: pd.DataFrame, task: str, order: Sequence[str]) -> 
     Returns
     -------
     pandas.DataFrame
-        Columns ``left, right, jaccard, low, high, expected, excess, z, replicates``. Where `left`
-        is `right`, two draws of one language are compared. `low` and `high` are the range over
-        seeds and draws, `expected` the mean by chance, `excess` what is beyond it, `z` the smallest
-        number of standard deviations beyond it.
+        Columns ``left, right, jaccard, low, high, expected, excess, z, replicates, untrained``.
+        Where `left` is `right`, two draws of one language are compared. `low` and `high` are the
+        range over seeds and draws, `expected` the mean by chance, `excess` what is beyond it, `z`
+        the smallest number of standard deviations beyond it; `untrained`, the same everywhere, is
+        the mean overlap of all tickets of the task with the largest untrained weights.
     """
     rows = _pairs(overlap, "all")
-    rows = rows[(rows["left_task"] == task) & rows["relation"].isin(["language", "draw"])]
+    rows = rows[rows["left_task"] == task]
+    untrained = rows.loc[rows["relation"] == "untrained", "jaccard"].mean()
+    rows = rows[rows["relation"].isin(["language", "draw"])]
     place = {code: number for number, code in enumerate(order)}
     swap = rows["left_language"].map(place) > rows["right_language"].map(place)
     left = rows["left_language"].where(~swap, rows["right_language"])
@@ -196,7 +201,7 @@ def language_overlap(overlap: pd.DataFrame, task: str, order: Sequence[str]) -> 
         replicates=("jaccard", "size"),
     ).reset_index()
     summary.insert(6, "excess", summary["jaccard"] - summary["expected"])
-    return require_finite(summary, "jaccard")
+    return require_finite(summary.assign(untrained=untrained), "jaccard")
 
 
 def _pairs(overlap: pd.DataFrame, scope: str) -> pd.DataFrame:
@@ -218,14 +223,14 @@ def task_overlap(overlap: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFram
     Returns
     -------
     pandas.DataFrame
-        Columns ``panel, place, language, value, low, high, replicates, expected, ceiling``: `place`
-        is a pair of tasks, `ceiling` the mean overlap of two draws of either task, NA where there
-        are none.
+        Columns ``panel, place, language, value, low, high, replicates, expected, ceiling,
+        untrained``: `place` is a pair of tasks, `ceiling` the mean overlap of two draws of either
+        task, `untrained` of the tickets of either with the largest untrained weights; NA where
+        there are none.
     """
     rows = _pairs(overlap, "all")
     seen = set(rows["left_task"]) | set(rows["right_task"])
-    drawn = rows[rows["relation"] == "draw"].groupby(["left_task", "left_language"])["jaccard"]
-    ceiling = drawn.mean().to_dict()
+    means = rows.groupby(["relation", "left_task", "left_language"])["jaccard"].mean().to_dict()
     parts = []
     for one, other in combinations([task for task in names if task in seen], 2):
         pair = rows[
@@ -234,10 +239,11 @@ def task_overlap(overlap: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFram
             & rows["right_task"].isin([one, other])
         ].assign(place=f"{names[one]} – {names[other]}")
         part = _range_with_chance(pair, ["place", "left_language"])
-        part["ceiling"] = [
-            np.mean([ceiling.get((task, code), np.nan) for task in (one, other)])
-            for code in part["left_language"]
-        ]
+        for name, relation in BESIDE.items():
+            part[name] = [
+                np.mean([means.get((relation, task, code), np.nan) for task in (one, other)])
+                for code in part["left_language"]
+            ]
         parts.append(part)
     table = pd.concat(parts, ignore_index=True).rename(columns={"left_language": "language"})
     return table.assign(panel="")
@@ -266,8 +272,9 @@ def overlap_by_place(overlap: pd.DataFrame, scope: str, names: Mapping[str, str]
     -------
     pandas.DataFrame
         Columns ``panel, title, place or layer, language, value, low, high, replicates, expected,
-        ceiling``: mean and range over the other languages and seeds; `ceiling` is the mean overlap
-        of two draws, over languages, NA where there are none.
+        ceiling, untrained``: mean and range over the other languages and seeds; `ceiling` is the
+        mean overlap of two draws, over languages, `untrained` that of tickets with the largest
+        untrained weights; NA where there are none.
     """
     rows = _placed(_pairs(overlap, scope), names, "left_task")
     place = "layer" if scope == "layer" else "place"
@@ -276,8 +283,10 @@ def overlap_by_place(overlap: pd.DataFrame, scope: str, names: Mapping[str, str]
     both = pd.concat([between, turned], ignore_index=True)
     keys = ["panel", "title", place, "left_language"]
     table = _range_with_chance(both, keys).rename(columns={"left_language": "language"})
-    drawn = rows[rows["relation"] == "draw"].groupby(["panel", place])["jaccard"].mean()
-    return table.join(drawn.rename("ceiling"), on=["panel", place])
+    for name, relation in BESIDE.items():
+        means = rows[rows["relation"] == relation].groupby(["panel", place])["jaccard"].mean()
+        table = table.join(means.rename(name), on=["panel", place])
+    return table
 
 
 def kept_by_place(sizes: pd.DataFrame, scope: str, names: Mapping[str, str]) -> pd.DataFrame:

@@ -114,10 +114,10 @@ def summary(
     pandas.DataFrame
         Columns `KEYS`, then ``value, low, high, n`` (examples, weights, sentences or languages),
         ``seeds``. `part` is ``finding`` (`kind`: the variant), ``transfer`` (`kind`: the mask's;
-        zero-shot where `language` is not `trained_on`), ``overlap`` (`kind`: what differs),
-        ``sharing`` (`kind`: intersection or union of so many `languages`), ``typology`` (`kind`:
-        what the distances of tickets are correlated with) or ``representations`` (`kind`: the
-        comparison).
+        zero-shot where `language` is not `trained_on`), ``overlap`` (`kind`: what differs, or
+        ``untrained``: with the largest untrained weights), ``sharing`` (`kind`: intersection or
+        union of so many `languages`), ``typology`` (`kind`: what the distances of tickets are
+        correlated with) or ``representations`` (`kind`: the comparison).
     """
     parts = [
         *_averaged(scores.assign(part="finding", kind=scores["variant"])),

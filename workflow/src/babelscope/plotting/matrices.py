@@ -82,7 +82,9 @@ def overlap_matrices(table: pd.DataFrame, languages: Rows, *, scores: bool = Fal
     table
         Columns ``left, right, jaccard, expected, excess, p``, one row per unordered pair;
         ``left == right`` are independent draws of one language, the most that two languages can be
-        expected to share. `excess` is the Jaccard index less its expectation by chance.
+        expected to share. `excess` is the Jaccard index less its expectation by chance. If there
+        is a column ``untrained``, its mean is marked as what single masks share with the mask of
+        the largest untrained weights.
     languages
         Names of the languages.
     scores
@@ -106,12 +108,16 @@ def overlap_matrices(table: pd.DataFrame, languages: Rows, *, scores: bool = Fal
         figure = new_figure(PAGE, 0.56 * len(codes) + 2.6)
         axes = figure.subplots(2, 1, sharex=True)
     span = float(np.nanmax(np.abs(grids["excess"]))) or 1.0
+    shared = "Jaccard index (line: chance)"
+    untrained = float(table["untrained"].mean()) if "untrained" in table else float("nan")
+    if np.isfinite(untrained):
+        shared = f"{shared[:-1]};\ndashed: with the largest untrained weights, {untrained:.2f})"
     for axis, key, title, label, colours in (
         (
             axes[0],
             "jaccard",
             "overlap",
-            "Jaccard index (line: chance)",
+            shared,
             {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 1},
         ),
         (
@@ -139,6 +145,9 @@ def overlap_matrices(table: pd.DataFrame, languages: Rows, *, scores: bool = Fal
         bar = figure.colorbar(image, ax=axis, label=label, location="bottom", shrink=0.8, aspect=30)
         if key == "jaccard":
             bar.ax.axvline(float(table["expected"].mean()), color="white", linewidth=1.5)
+            if np.isfinite(untrained):
+                colour = readable_on(image.to_rgba(np.asarray(untrained)))
+                bar.ax.axvline(untrained, color=colour, linestyle=(0, (0.8, 0.6)), linewidth=1.5)
     return figure
 
 

@@ -22,6 +22,7 @@ from babelscope.plotting.style import (
 REFERENCES: dict[str, dict[str, Any]] = {
     "expected": {"label": "by chance", "linestyle": ":", "color": "black"},
     "ceiling": {"label": "two draws of one language", "linestyle": "--", "color": "black"},
+    "untrained": {"label": "untrained weights", "linestyle": "--", "color": GREY},
     "average": {"label": "all prunable weights", "linestyle": "-", "color": GREY},
 }
 """Columns that hold something to compare with, the same for all languages of a place."""

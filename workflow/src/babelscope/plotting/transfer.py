@@ -26,6 +26,7 @@ from babelscope.plotting.style import (
 
 CONTROLS = {
     "full": "full model",
+    "untrained": "largest untrained weights",
     "random": "random mask",
     "reinitialized": "own ticket, random weights",
 }

@@ -136,12 +136,7 @@ def find_ticket(search: Search, trial: Trial) -> None:
 def _play_rounds(search: Search, trial: Trial, folder: Path) -> None:
     """Play the rounds that are not in the checkpoint folder yet."""
     network = trial.load()
-    matrices = weight_matrices(network, pooler=search.pooler)
-    mask = WeightMask(
-        {name: np.ones(weight.shape, dtype=bool) for name, (_, weight) in matrices.items()},
-        {name: place for name, (place, _) in matrices.items()},
-        network_of(network),
-    )
+    mask = _whole(network, search.pooler)
     examples = {split: trial.read(split, path) for split, path in search.files.items()}
     steps = steps_of(trial.settings.training, len(examples["train"]))
     if search.variant == "early" and steps < search.early_step:
@@ -216,7 +211,8 @@ def _play_round(
         done.mkdir()
         if number < search.rounds:
             percent = search.kept(number + 1)
-            smaller = _prune(search, network, mask, percent, derive_seed(trial.seed, "random"))
+            drawn = derive_seed(trial.seed, "random")
+            smaller = _prune(network, mask, percent, variant=search.variant, seed=drawn)
             smaller.save(done / MASK)
             apply_mask(smaller, network)
             note("pruned", percent, "valid")
@@ -227,11 +223,42 @@ def _play_round(
         write_table(done / HISTORY, pd.DataFrame([kept | row for row in history]))
 
 
-def _prune(search: Search, network: Any, mask: WeightMask, percent: int, seed: int) -> WeightMask:
-    """Return a mask that keeps so many percent of the original weights of every part."""
+def untrained_mask(model: Any, percent: int, *, pooler: bool) -> WeightMask:
+    """Return the mask of a model's largest weights, found without any training.
+
+    What tickets share with it, they may share because they begin with the same weights.
+
+    Parameters
+    ----------
+    model
+        Of whose every stack the weights of the largest magnitude are kept.
+    percent
+        How many of them: in a stack of N weights exactly round(N * percent / 100), as a ticket.
+    pooler
+        Also prune the pooler's matrix, if the model has one.
+    """
+    return _prune(model, _whole(model, pooler), percent, variant="ticket", seed=0)
+
+
+def _whole(network: Any, pooler: bool) -> WeightMask:
+    """Return the mask that keeps all weights."""
+    matrices = weight_matrices(network, pooler=pooler)
+    return WeightMask(
+        {name: np.ones(weight.shape, dtype=bool) for name, (_, weight) in matrices.items()},
+        {name: place for name, (place, _) in matrices.items()},
+        network_of(network),
+    )
+
+
+def _prune(network: Any, mask: WeightMask, percent: int, *, variant: str, seed: int) -> WeightMask:
+    """Return a mask that keeps so many percent of the original weights of every part.
+
+    The seed is for the variant ``random``.
+    """
     weights = {
         name: parameter.detach().cpu().numpy()
-        for name, (_, parameter) in weight_matrices(network, pooler=search.pooler).items()
+        for name, (_, parameter) in weight_matrices(network, pooler=True).items()
+        if name in mask.bits
     }
     found = {}
     for stack in dict.fromkeys(place.stack for place in mask.places.values()):
@@ -244,7 +271,7 @@ def _prune(search: Search, network: Any, mask: WeightMask, percent: int, seed: i
         size = sum(kept.size for kept in bits.values())
         amount = sum(int(np.count_nonzero(kept)) for kept in bits.values())
         amount -= round(size * percent / 100)
-        match search.variant:
+        match variant:
             case "component":
                 found |= prune_within(own, bits, excess)
             case "random":

@@ -45,7 +45,7 @@ def shared_masks(masks: Mapping[Any, Packed]) -> tuple[WeightMask, WeightMask]:
 
 def sharing_tables(masks: Mapping[Ticket, Packed]) -> pd.DataFrame:
     """Return :func:`sharing_table` of the published variant for every ``seed`` and ``task``."""
-    groups: dict[tuple[int, str], dict[Any, Packed]] = {}
+    groups: dict[tuple[int | None, str | None], dict[Any, Packed]] = {}
     for ticket, mask in masks.items():
         if ticket.variant == TICKET:
             groups.setdefault((ticket.seed, ticket.task), {})[ticket] = mask

@@ -28,15 +28,21 @@ Packed = Mapping[str, PackedMatrix]
 
 
 class Ticket(NamedTuple):
-    """Which run of pruning a mask comes from."""
+    """Which run of pruning a mask comes from; `UNTRAINED` comes from none."""
 
-    seed: int
+    seed: int | None
     variant: str
-    task: str
-    language: str
+    task: str | None
+    language: str | None
 
     def __str__(self) -> str:
+        if self == UNTRAINED:
+            return "of the largest untrained weights"
         return f"{self.task}/{self.language}/{self.variant} of seed {self.seed}"
+
+
+UNTRAINED = Ticket(None, "untrained", None, None)
+"""The mask of the largest weights of the network that all tickets begin with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,8 +242,9 @@ def ticket_pairs(tickets: Sequence[Ticket]) -> dict[tuple[Ticket, Ticket], str]:
     -------
     dict
         Pair -> ``language`` (languages of one task and seed), ``task`` (tasks of one language and
-        seed) or ``draw`` (one task and language drawn twice: the variant ``repeat`` of the same
-        seed, or another seed). Other variants are compared with nothing.
+        seed), ``draw`` (one task and language drawn twice: the variant ``repeat`` of the same
+        seed, or another seed) or ``untrained`` (a ticket and `UNTRAINED`, if that is there; it
+        stands on the right). Other variants are compared with nothing.
 
     Notes
     -----
@@ -258,6 +265,10 @@ def ticket_pairs(tickets: Sequence[Ticket]) -> dict[tuple[Ticket, Ticket], str]:
             relation = "draw"
         if relation:
             found[a, b] = relation
+    if UNTRAINED in tickets:
+        for ticket in tickets:
+            if ticket.variant == TICKET:
+                found[ticket, UNTRAINED] = "untrained"
     return found
 
 
@@ -338,14 +349,15 @@ def overlap_table(counts: Counts, pairs: Mapping[tuple[Ticket, Ticket], str]) ->
     Returns
     -------
     pandas.DataFrame
-        ``left_seed, left_variant, left_task, left_language, right_...``, ``relation``, and the
-        columns of :func:`overlap_scores` but ``pair``. The published ``ones_overlap`` and
-        ``sparsity_overlap``, see :func:`ones_overlap`, are of pairs the Jaccard index and the
-        agreement, with the pooler where both masks have one.
+        ``left_seed, left_variant, left_task, left_language, right_...`` (of `UNTRAINED`, NA but
+        the variant), ``relation``, and the columns of :func:`overlap_scores` but ``pair``. The
+        published ``ones_overlap`` and ``sparsity_overlap``, see :func:`ones_overlap`, are of pairs
+        the Jaccard index and the agreement, with the pooler where both masks have one.
     """
     rows = [(*left, *right, relation) for (left, right), relation in pairs.items()]
     sides = [f"{side}_{field}" for side in ("left", "right") for field in Ticket._fields]
     labels = pd.DataFrame(rows, columns=[*sides, "relation"])
+    labels = labels.astype({"left_seed": "Int64", "right_seed": "Int64"})
     scores = overlap_scores(counts)
     labels = labels.iloc[scores.pop("pair")].reset_index(drop=True)
     return pd.concat([labels, scores], axis=1)
@@ -368,7 +380,8 @@ def size_table(counts: Counts, tickets: Sequence[Ticket]) -> pd.DataFrame:
     parts, members = scopes_of(counts.places)
     n, kept = (one @ members.T for one in (counts.size, counts.kept))  # (masks, parts)
     mask, part = np.nonzero(n)
-    labels = pd.DataFrame(tickets, columns=list(Ticket._fields)).iloc[mask].reset_index(drop=True)
+    labels = pd.DataFrame(tickets, columns=list(Ticket._fields)).astype({"seed": "Int64"})
+    labels = labels.iloc[mask].reset_index(drop=True)
     table = pd.concat([labels, parts.iloc[part].reset_index(drop=True)], axis=1)
     sizes = {"n": n[mask, part], "n_kept": kept[mask, part]}
     return table.assign(**sizes, share=sizes["n_kept"] / sizes["n"])

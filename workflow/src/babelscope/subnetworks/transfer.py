@@ -16,7 +16,8 @@ import pandas as pd
 from babelscope.io import read_arrays, read_metadata, write_arrays, write_table
 from babelscope.models.initialization import randomize_body
 from babelscope.seeds import derive_seed
-from babelscope.subnetworks.masks import WeightMask
+from babelscope.subnetworks.magnitude import untrained_mask
+from babelscope.subnetworks.masks import POOLER, WeightMask
 from babelscope.subnetworks.matrices import check_fits
 from babelscope.subnetworks.selection import random_masks
 from babelscope.subnetworks.trials import Trial
@@ -76,9 +77,11 @@ class Network:
     Attributes
     ----------
     kind
-        ``full``, ``ticket`` or ``random``.
+        ``full``, ``ticket``, ``untrained`` (the mask of the largest pretrained weights) or
+        ``random``.
     task, language
-        Where the ticket was found whose mask it has, or whose numbers of weights; None if full.
+        Where the ticket was found whose mask it has, or whose numbers of weights; None if full or
+        untrained.
     draw
         Number of a random mask, else 0.
     weights
@@ -101,10 +104,10 @@ class Network:
 def transfer_ticket(transfer: Transfer, trial: Trial) -> None:
     """Train and score a target's own ticket, those of others, and what they are compared with.
 
-    The own ticket, the ticket of each other language and of each other task, the full model, random
-    masks with as many weights of each matrix as the own ticket, and the own ticket with random
-    weights. Full model and own ticket are also scored on the other languages, whose training data
-    they have not seen.
+    The own ticket, the ticket of each other language and of each other task, the full model, the
+    mask of the largest pretrained weights, random masks with as many weights of each matrix as the
+    own ticket, and the own ticket with random weights. Full model and own ticket are also scored on
+    the other languages, whose training data they have not seen.
 
     Raises
     ------
@@ -147,6 +150,7 @@ def networks(transfer: Transfer) -> list[Network]:
         Network("ticket", *own),
         *(Network("ticket", *place) for place in others),
         Network("full"),
+        Network("untrained"),
         *(Network("random", *own, draw) for draw in range(transfer.random_masks)),
         Network("ticket", *own, weights="random"),
     ]
@@ -159,7 +163,12 @@ def _check_masks(transfer: Transfer, trial: Trial) -> None:
         check_fits(WeightMask.load(path), network, path)
 
 
-def _mask_of(transfer: Transfer, trial: Trial, network: Network) -> WeightMask | None:
+def _mask_of(transfer: Transfer, trial: Trial, network: Network, model: Any) -> WeightMask | None:
+    """Return the mask of a network; of the model, which nothing has trained yet, if untrained."""
+    if network.kind == "untrained":
+        own = WeightMask.load(transfer.masks[transfer.task, transfer.language])
+        pooler = any(POOLER in name for name in own.bits)
+        return untrained_mask(model, transfer.kept, pooler=pooler)
     if network.task is None or network.language is None:
         return None
     mask = WeightMask.load(transfer.masks[network.task, network.language])
@@ -185,7 +194,7 @@ def _play(
     model = trial.load()
     if network.weights == "random":
         randomize_body(model, trial.model, seed=trial.seed)
-    mask = _mask_of(transfer, trial, network)
+    mask = _mask_of(transfer, trial, network, model)
     history = trial.train(model, examples, mask, path.parent, steps=transfer.steps)
     counts = {
         language: trial.count(model, tests[language]) for language in _scored_on(transfer, network)
