@@ -81,8 +81,8 @@ def test_every_overlay_is_valid_and_names_known_things(document, overlay):
         ("tasks.ner.training.lr", {"bert": 2e-5}, ["tasks.ner.training", "default"]),
         ("tasks.ner.form", "generate", ["ner.form", "generate", "label"]),
         ("tasks.nli.max_tokens", 3, ["tasks.nli.max_tokens", "8"]),
-        ("tickets.analysed", [50], ["analysed", "50", "80, 60, 40, 20"]),
-        ("tickets.rounds", 5, ["5 rounds of 20 %", "nothing"]),
+        ("tickets.analysed", [50], ["analysed", "50", "70, 40, 10"]),
+        ("tickets.rounds", 5, ["5 rounds of 30 %", "nothing"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(document, path, value, words):
@@ -167,7 +167,7 @@ def test_the_settings_of_tickets_can_be_reached(document, overlay):
         ({"tasks": {"nli": {"form": "rank"}}}, ["tasks.nli.form: rank", "t5 and mt5", "xlm-rob"]),
         (
             {"tickets": {"variants": ["ticket", "early"], "early_step": 41}},
-            ["tickets.early_step: 41 is beyond tasks.mlm.training.max_steps, 20"],
+            ["tickets.early_step: 41 is beyond tasks.mlm.training.max_steps, 15"],
         ),
         ({"tasks": {"ner": {"max_tokens": 65}}}, ["tasks.ner.max_tokens: 65", "mlm.window, 64"]),
         (

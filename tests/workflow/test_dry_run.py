@@ -72,7 +72,7 @@ def test_the_published_scale_of_tickets_can_be_planned(tmp_path):
 
 
 def test_of_a_task_alone_nothing_is_compared_across_tasks(tmp_path):
-    settings = "tickets={tasks: [ner], encoded: ner, analysed: [60, 40]}"
+    settings = "tickets={tasks: [ner], encoded: ner, analysed: [70, 40]}"
     result = snakemake("tickets", "-n", "--config", settings, directory=tmp_path)
     assert result.returncode == 0, result.stderr
     text = result.stdout + result.stderr
