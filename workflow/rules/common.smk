@@ -361,7 +361,7 @@ def task_reading(wildcards):
     """Return how a task's corpus is read, as keywords of `read_examples`."""
     row = corpora[wildcards.dataset]
     keywords = row.model_dump(include={"kind", "format", "id_column"})
-    return keywords | {"parts": row.parts, "types": row.types.split()}
+    return keywords | {"parts": row.parts, "types": row.labels.split()}
 
 
 def reading_of(wildcards):

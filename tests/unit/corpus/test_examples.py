@@ -13,7 +13,7 @@ LANGUAGES = ("en", "de", "zh")
 
 def parts(splits, kind="nli"):
     fields = {"kind": kind, "format": {"nli": "tsv", "ner": "panx"}[kind], "name": "x"}
-    fields |= {"splits": splits, "types": "LOC" if kind == "ner" else ""}
+    fields |= {"splits": splits, "labels": "LOC" if kind == "ner" else ""}
     return Corpus.model_validate(BLANK | fields).parts
 
 
@@ -204,11 +204,11 @@ def test_shares_of_a_file(splits, expected):
     [
         ({"splits": "dev:0.8 dev:0.3 test"}, "more of dev than there is"),
         ({"splits": "dev dev:0.2 test"}, "more of dev than there is"),
-        ({"splits": "dev test"}, "pattern"),
+        ({"splits": "dev test"}, "splits must say"),
         ({"splits": "dev:2 dev test"}, "pattern"),
         ({"splits": ""}, "splits must say"),
-        ({"types": "LOC"}, "types must name"),
-        ({"kind": "ner", "format": "panx"}, "types must name"),
+        ({"labels": "LOC"}, "labels must name"),
+        ({"kind": "ner", "format": "panx"}, "labels must name"),
         ({"path": "{fetched}/a"}, "needs a url"),
         ({"url": "https://example.org/a.zip", "path": "{data_root}/a"}, "needs a url"),
         ({"format": "panx"}, "nli has the formats tsv, jsonl, datasets"),

@@ -23,11 +23,28 @@ Count = Annotated[int, Field(ge=1)]
 Several = Annotated[int, Field(ge=2)]  # what a spread is computed from
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 SPLIT = r"[\w./{}*-]+(:0?\.\d+)?"
-Splits = Annotated[str, Field(pattern=rf"^({SPLIT} {SPLIT} {SPLIT})?$")]
+Splits = Annotated[str, Field(pattern=rf"^({SPLIT} {SPLIT}( {SPLIT})?)?$")]
+LANGUAGE = r"[a-z][a-z_-]{1,19}(:\w+)?"
 Variant = Literal["ticket", "repeat", "random", "component", "early", "unrewound"]
+Pooling = Literal["mean", "first", "last", "max"]
+Schedule = Literal["linear", "cosine", "constant"]
+# Ways to make sentence encoders: one network for all languages, or a module for each.
+WHOLE = ("source", "full-mono", "full-cross")
+STRATEGIES = ("paraphrase", "parallel", "both")
+MODULAR = ("modular-mono", *(f"modular-{strategy}" for strategy in STRATEGIES))
+Method = Literal[
+    "source",
+    "full-mono",
+    "full-cross",
+    "modular-mono",
+    "modular-paraphrase",
+    "modular-parallel",
+    "modular-both",
+]
 # Families of models that can do the tasks; those of the second kind write their answers.
 ENCODERS = ("bert", "roberta", "xlm-roberta")
 TEXT_TO_TEXT = ("t5", "mt5")
+SENTENCE_ENCODERS = ("bert", "xlm-roberta", "m2m_100")
 
 
 class Section(BaseModel):
@@ -141,7 +158,7 @@ class Training(Section):
     lr: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(description="share of all steps")
-    schedule: Literal["linear", "cosine", "constant"]
+    schedule: Schedule
     epochs: Annotated[float, Field(gt=0)]
     max_steps: Count | None
     max_minutes: Annotated[float, Field(gt=0)] | None
@@ -231,7 +248,7 @@ RESERVED_MASKS = {"full", "controls"}
 class Encode(Section):
     """Sentence states."""
 
-    poolings: Annotated[list[Literal["mean", "first", "last", "max"]], Field(min_length=1)] = Field(
+    poolings: Annotated[list[Pooling], Field(min_length=1)] = Field(
         description="of token states; the first is what all measures compare, retrieval tries all"
     )
     batch_tokens: Count = Field(description="tokens per batch, padding included")
@@ -262,7 +279,7 @@ class TaskTraining(Section):
     )
     weight_decay: Annotated[float, Field(ge=0)]
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(description="share of all steps")
-    schedule: Literal["linear", "cosine", "constant"]
+    schedule: Schedule
     epochs: Annotated[float, Field(gt=0)]
     max_steps: Count | None
     batch_size: Count = Field(description="examples per forward pass")
@@ -366,10 +383,126 @@ class Tickets(Section):
         return [100 - self.step * number for number in range(1, self.rounds + 1)]
 
 
+class PairTraining(Section):
+    """Training of an encoder on pairs of sentences that belong together."""
+
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(description="share of all steps")
+    schedule: Schedule
+    epochs: Annotated[float, Field(gt=0)]
+    max_steps: Count | None
+    batch_size: Several = Field(description="pairs per step, which are each other's negatives")
+    mini_batch: Count | None = Field(
+        description="pairs per forward pass, with cached gradients; null: the whole batch at once"
+    )
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    logging_steps: Count
+    save_steps: Count
+    max_tokens: Annotated[int, Field(ge=4)] = Field(
+        description="longer sentences are cut, and counted; special tokens included"
+    )
+
+
+class LanguageTokenizer(Section):
+    """The tokenizer that each language module gets, and the vectors its embeddings begin with."""
+
+    vocabulary: Count
+    characters: Count = Field(description="characters read at most")
+    dimension: Count = Field(description="of the auxiliary fastText vectors")
+    epochs: Count = Field(description="of the training of the auxiliary vectors")
+    min_count: Count = Field(description="rarer tokens have no auxiliary vector")
+
+
+class Lora(Section):
+    """Low-rank adapters of language and of sentence encoding."""
+
+    rank: Count
+    alpha: Annotated[float, Field(gt=0)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Adapter(Section):
+    """The parallel bottleneck adapter that aligns a language with the pivot."""
+
+    reduction: Annotated[float, Field(gt=0)] = Field(
+        description="the network's width over the adapter's"
+    )
+    scale: Annotated[float, Field(gt=0)]
+
+
+class Translation(Section):
+    """Translation of pairs that come in the pivot only."""
+
+    model: Name | None = Field(description="row of models.tsv; null: nothing is translated")
+    beams: Count
+    max_tokens: Count
+    batch_tokens: Count = Field(description="tokens per batch, padding included")
+
+
+class Encoders(Section):
+    """Modular sentence encoders: a module per language, aligned with the pivot's."""
+
+    languages: Annotated[list[Code], Field(min_length=2)]
+    methods: Annotated[list[Method], Field(min_length=1)] = Field(
+        description="which encoders are made and judged; source, the untouched one, must be there"
+    )
+    exported: list[Method] = Field(
+        description="modular methods whose encoders are also written as plain folders"
+    )
+    pooling: Pooling = Field(description="of a model whose folder does not say it")
+    prefix: str = Field(description="put before every sentence, if the folder does not say it")
+    kind: Literal["lora", "full"] = Field(
+        description="what a language module trains: low-rank adapters, or all parameters"
+    )
+    tokenizer: LanguageTokenizer
+    window: Annotated[int, Field(ge=8)] = Field(description="tokens, special ones included")
+    lora: Lora
+    adaptation: Training
+    pairs: Annotated[list[Name], Field(min_length=1)] = Field(
+        description="rows of corpora.tsv, visited in turn"
+    )
+    max_pairs: Count | None = Field(description="of each data set; null: all")
+    translation: Translation
+    sentences: PairTraining = Field(description="of a language module, monolingual batches")
+    full: PairTraining = Field(description="of one network, monolingual batches of all languages")
+    cross: PairTraining = Field(description="of that network, batches of several languages")
+    cross_languages: Several = Field(description="languages in a batch of several, at most")
+    adapter: Adapter
+    alignment: PairTraining
+    evaluated: Annotated[list[Name], Field(min_length=1)] = Field(
+        description="rows of corpora.tsv: sts, bitext, mining, topics, reading"
+    )
+    batch_tokens: Count = Field(description="tokens per batch of evaluation, padding included")
+    bootstrap: Several
+    seed: Seed = Field(description="of choices of examples and of the bootstrap")
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "Encoders":
+        if "source" not in self.methods:
+            raise ValueError("methods must hold 'source', which the others are compared with")
+        needs = {"full-cross": "full-mono"} | dict.fromkeys(MODULAR[1:], "modular-mono")
+        for method, base in needs.items():
+            if method in self.methods and base not in self.methods:
+                raise ValueError(f"methods: {method} begins with {base}, which must be there, too")
+        wrong = [method for method in self.exported if method not in MODULAR]
+        if wrong or set(self.exported) - set(self.methods):
+            raise ValueError(
+                f"exported: {', '.join(self.exported)} must be modular methods that methods lists;"
+                " the others are plain folders anyway"
+            )
+        return self
+
+    @property
+    def strategies(self) -> list[str]:
+        """How alignment adapters are trained, in the order of the methods."""
+        return [method.removeprefix("modular-") for method in self.methods if method in MODULAR[1:]]
+
+
 class Settings(Section):
     """The whole configuration."""
 
-    studies: Annotated[list[Literal["heads", "tickets"]], Field(min_length=1)]
+    studies: Annotated[list[Literal["heads", "tickets", "encoders"]], Field(min_length=1)]
     languages: Annotated[list[Code], Field(min_length=2)]
     pivot: Code
     models: Annotated[list[Name], Field(min_length=1)]
@@ -385,6 +518,7 @@ class Settings(Section):
     tasks: Tasks
     heads: Heads
     tickets: Tickets
+    encoders: Encoders
     encode: Encode
     compare: Compare
 
@@ -395,6 +529,8 @@ class Settings(Section):
         lists["encode.poolings"] = self.encode.poolings
         for key in ("languages", "tasks", "variants", "analysed"):
             lists[f"tickets.{key}"] = getattr(self.tickets, key)
+        for key in ("languages", "methods", "exported", "pairs", "evaluated"):
+            lists[f"encoders.{key}"] = getattr(self.encoders, key)
         for key, values in lists.items():
             if len(set(values)) < len(values):
                 raise ValueError(f"{key}: {values} lists something twice")
@@ -410,29 +546,53 @@ class Demo(Section):
     sentences: Count = Field(description="parallel sentences")
     ner: Count = Field(description="training sentences with names marked, per language")
     nli: Count = Field(description="training pairs of sentences to judge, per language")
+    pairs: Count = Field(description="triples of sentences that train encoders, per language")
+    sts: Count = Field(description="graded pairs of sentences, per language and pair of languages")
+    topics: Count = Field(description="training texts with a topic, per language")
+    reading: Count = Field(description="questions about a passage, per language")
     seed: Seed
 
 
-FORMATS = {"ner": ("panx", "conll", "datasets"), "nli": ("tsv", "jsonl", "datasets")}
+FORMATS = {
+    "parallel": ("tsv", "jsonl", "json", "moses", "conllu"),
+    "ner": ("panx", "conll", "datasets"),
+    "nli": ("tsv", "jsonl", "datasets"),
+    "pairs": ("lines", "tsv", "jsonl", "nli"),
+    "sts": ("tsv", "csv", "jsonl", "semrel", "stsb"),
+    "bitext": ("tsv", "moses"),
+    "mining": ("bucc",),
+    "topics": ("tsv", "jsonl"),
+    "reading": ("jsonl",),
+}
+SPLIT_NAMES = {"ner": 3, "nli": 3, "mining": 2, "topics": 2}  # train, valid and test, or two
+LABELLED = ("ner", "sts")
+EVALUATED = ("sts", "bitext", "mining", "topics", "reading")
 
 
 class Corpus(Section):
     """One row of corpora.tsv."""
 
     name: Name
-    kind: Literal["parallel", "ner", "nli"]
-    format: Literal["tsv", "jsonl", "json", "moses", "conllu", "panx", "conll", "datasets"]
+    kind: Literal["parallel", "ner", "nli", "pairs", "sts", "bitext", "mining", "topics", "reading"]
+    format: str
     url: str = Field(
         description="archives to fetch and unpack, or hf://datasets/NAME@COMMIT, a data set of the"
         " hub; empty: the files are already there"
     )
     path: str = Field(description="with {demo}, {data_root} or {fetched}, and a language code")
+    languages: Annotated[str, Field(pattern=rf"^({LANGUAGE}( {LANGUAGE})*)?$")] = Field(
+        description="those it has; empty: all of a study's. `es:esp` where {code} in the path is"
+        " not the language's ISO 639-3 code"
+    )
     id_column: str
     splits: Splits = Field(
-        description="what train, valid and test are called in the path; several splits share one"
-        " by a hash of the row, such as `dev:0.8 dev:0.2 test`"
+        description="what train, valid and test are called in the path, or train and test; several"
+        " splits share one by a hash of the row, such as `dev:0.8 dev:0.2 test`"
     )
-    types: str = Field(description="the types of entities there are, for ner")
+    labels: str = Field(
+        description="the types of entities there are, for ner; the lowest and the highest score,"
+        " for sts"
+    )
     version: str
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64}( [0-9a-f]{64})*)?$")]
     licence: str
@@ -442,14 +602,19 @@ class Corpus(Section):
     def _readable(self) -> "Corpus":
         if bool(self.url) != ("{fetched}" in self.path):
             raise ValueError("a path with {fetched} needs a url, and no other path has one")
-        if self.kind == "parallel":
-            return self
-        if not self.splits:
-            raise ValueError("splits must say what train, valid and test are called")
-        if (self.kind == "ner") != bool(self.types):
-            raise ValueError("types must name the entities of ner, and of nothing else")
         if self.format not in FORMATS[self.kind]:
             raise ValueError(f"{self.kind} has the formats {', '.join(FORMATS[self.kind])}")
+        wanted = SPLIT_NAMES.get(self.kind, 0)
+        if len(self.splits.split()) != wanted:
+            names = {0: "nothing", 2: "train and test", 3: "train, valid and test"}[wanted]
+            raise ValueError(f"splits must say what {names} are called, for {self.kind}")
+        if (self.kind in LABELLED) != bool(self.labels):
+            raise ValueError(
+                "labels must name the entities of ner, or the lowest and the highest score of sts,"
+                " and nothing else"
+            )
+        if self.kind == "sts" and not re.fullmatch(r"-?[\d.]+ -?[\d.]+", self.labels):
+            raise ValueError("labels must be the lowest and the highest score, such as `0 5`")
         for name, _, high in self.parts.values():
             if high > 1:
                 raise ValueError(f"splits takes more of {name} than there is")
@@ -457,18 +622,26 @@ class Corpus(Section):
 
     @property
     def parts(self) -> dict[str, tuple[str, float, float]]:
-        """The file of train, valid and test, and from where to where its rows are taken.
+        """The file of each split, and from where to where its rows are taken.
 
         The shares of one file follow each other in [0, 1).
         """
         parts = {}
         taken: dict[str, Decimal] = {}
-        for split, item in zip(("train", "valid", "test"), self.splits.split(), strict=True):
+        items = self.splits.split()
+        splits = ("train", "valid", "test") if len(items) == 3 else ("train", "test")
+        for split, item in zip(splits, items, strict=False):
             name, _, share = item.partition(":")
             low = taken.get(name, Decimal(0))
             taken[name] = low + Decimal(share or 1)
             parts[split] = (name, float(low), float(taken[name]))
         return parts
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """The languages that are named, and what {code} is in each; empty for the usual one."""
+        items = (item.partition(":") for item in self.languages.split())
+        return {language: code for language, _, code in items}
 
 
 class Model(Section):
@@ -580,13 +753,19 @@ def check_names(
     models: dict[str, Model],
 ) -> None:
     """Check that every language, corpus and model that is used has a row in its table."""
+    encoders = settings.encoders
+    translator = [encoders.translation.model] if encoders.translation.model else []
     for key, used, table, file in (
         ("languages", settings.languages, languages, "config/languages.tsv"),
         ("tickets.languages", settings.tickets.languages, languages, "config/languages.tsv"),
+        ("encoders.languages", encoders.languages, languages, "config/languages.tsv"),
         ("parallel.corpora", settings.parallel.corpora, corpora, "config/corpora.tsv"),
         ("models", settings.models, models, "config/models.tsv"),
         ("tasks.ner.corpus", [settings.tasks.ner.corpus or ""], corpora, "config/corpora.tsv"),
         ("tasks.nli.corpus", [settings.tasks.nli.corpus or ""], corpora, "config/corpora.tsv"),
+        ("encoders.pairs", encoders.pairs, corpora, "config/corpora.tsv"),
+        ("encoders.evaluated", encoders.evaluated, corpora, "config/corpora.tsv"),
+        ("encoders.translation.model", translator, models, "config/models.tsv"),
         ("dumps.date", set(settings.dumps.date) - {"default"}, languages, "config/languages.tsv"),
     ):
         unknown = [name for name in used if name not in table]
@@ -595,16 +774,19 @@ def check_names(
                 f"config: {key}: {', '.join(unknown)} not in {file}; allowed: {', '.join(table)}.",
                 "Correct the name or add a row.",
             )
-    for key, used, kind in (
-        ("parallel.corpora", settings.parallel.corpora, "parallel"),
-        ("tasks.ner.corpus", [settings.tasks.ner.corpus or ""], "ner"),
-        ("tasks.nli.corpus", [settings.tasks.nli.corpus or ""], "nli"),
+    for key, used, kinds in (
+        ("parallel.corpora", settings.parallel.corpora, ("parallel",)),
+        ("tasks.ner.corpus", [settings.tasks.ner.corpus or ""], ("ner",)),
+        ("tasks.nli.corpus", [settings.tasks.nli.corpus or ""], ("nli",)),
+        ("encoders.pairs", encoders.pairs, ("pairs",)),
+        ("encoders.evaluated", encoders.evaluated, EVALUATED),
     ):
-        wrong = [name for name in used if corpora[name].kind != kind]
+        wrong = [name for name in used if corpora[name].kind not in kinds]
         if wrong:
-            allowed = ", ".join(name for name, row in corpora.items() if row.kind == kind)
+            allowed = ", ".join(name for name, row in corpora.items() if row.kind in kinds)
             raise BabelscopeError(
-                f"config: {key}: {', '.join(wrong)} is not of the kind {kind}; allowed: {allowed}.",
+                f"config: {key}: {', '.join(wrong)} is not of the kind {' or '.join(kinds)};"
+                f" allowed: {allowed}.",
                 "Name a corpus of that kind in config/corpora.tsv.",
             )
     check_data_root(settings, corpora)
@@ -656,6 +838,70 @@ def check_tickets(settings: Settings, corpora: dict[str, Corpus], models: dict[s
         )
     for name in tickets.tasks:
         _check_task(name, getattr(tasks, name), settings, corpora, models)
+
+
+def check_encoders(
+    settings: Settings, corpora: dict[str, Corpus], models: dict[str, Model]
+) -> None:
+    """Check what only the encoders study asks for, before it starts a job.
+
+    Raises
+    ------
+    BabelscopeError
+        If its languages are not among those of the configuration or lack the pivot, a model's
+        family has no encoder, a length is beyond what a built model reads, a corpus is in none of
+        its languages, pairs would have to be translated without a translator, or there is no folder
+        of real files that a corpus is read from.
+    """
+    encoders = settings.encoders
+    outside = [code for code in encoders.languages if code not in settings.languages]
+    if outside or settings.pivot not in encoders.languages:
+        raise BabelscopeError(
+            f"config: encoders.languages: {', '.join(encoders.languages)} must be among"
+            f" languages ({', '.join(settings.languages)}) and hold the pivot, {settings.pivot}.",
+            "Correct the list in the configuration.",
+        )
+    for name in settings.models:
+        if models[name].family not in SENTENCE_ENCODERS:
+            raise BabelscopeError(
+                f"config: models: {name} is of the family {models[name].family}, of which no"
+                f" sentence encoder is made; known: {', '.join(SENTENCE_ENCODERS)}.",
+                "Choose other models, or correct the family in config/models.tsv.",
+            )
+    built = [name for name in settings.models if models[name].source == "build"]
+    lengths = {"window": encoders.window} | {
+        f"{key}.max_tokens": getattr(encoders, key).max_tokens
+        for key in ("sentences", "full", "cross", "alignment")
+    }
+    for key, length in lengths.items():
+        if built and length > settings.mlm.window:
+            raise BabelscopeError(
+                f"config: encoders.{key}: {length} is longer than mlm.window,"
+                f" {settings.mlm.window}, for which {', '.join(built)} is built.",
+                "Lower it, or raise mlm.window.",
+            )
+    for name in (*encoders.pairs, *encoders.evaluated):
+        row = corpora[name]
+        if row.codes and not set(row.codes) & set(encoders.languages):
+            raise BabelscopeError(
+                f"config: encoders: the corpus {name} has the languages {', '.join(row.codes)},"
+                f" none of which is among encoders.languages ({', '.join(encoders.languages)}).",
+                "Take the corpus out, or add a language.",
+            )
+        if "{data_root}" in row.path and not Path(settings.data_root or "").is_dir():
+            raise BabelscopeError(
+                f"config: data_root: {settings.data_root} is not a folder, but the corpus {name} of"
+                " encoders is read from it.",
+                "Add --config data_root=FOLDER.",
+            )
+    for name in encoders.pairs:
+        lacking = set(encoders.languages) - set(corpora[name].codes or encoders.languages)
+        if lacking and (encoders.translation.model is None or settings.pivot in lacking):
+            raise BabelscopeError(
+                f"config: encoders.pairs: {name} is not there in {', '.join(sorted(lacking))}, and"
+                f" encoders.translation.model is {encoders.translation.model}.",
+                "Name a translator, which translates from the pivot, or other pairs.",
+            )
 
 
 def _check_task(
