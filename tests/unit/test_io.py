@@ -1,4 +1,6 @@
 import errno
+import gzip
+import json
 import os
 
 import numpy as np
@@ -86,6 +88,32 @@ def test_damage_is_named(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(BabelscopeError, match="a.jsonl.zst"):
             list(io.read_jsonl(path))
+
+
+def test_gzip_is_read_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    records = [{"n": n, "t": f"мир 世界 {n * n}"} for n in range(500)]
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    whole = gzip.compress(text.encode())
+    path.write_bytes(whole)
+    assert list(io.read_jsonl(path)) == records
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for damaged in (whole[: len(whole) // 2], whole[:-4], bytes(flipped), b"<html>"):
+        path.write_bytes(damaged)
+        with pytest.raises(BabelscopeError, match=r"a\.jsonl\.gz is damaged or cut off"):
+            list(io.read_jsonl(path))
+    path.write_bytes(gzip.compress(b'{"a": 1}\n{"a": "gr\xfcn"}\n'))
+    with pytest.raises(BabelscopeError, match=r"a\.jsonl\.gz is not UTF-8: .* in line 2"):
+        list(io.read_jsonl(path))
+
+
+def test_lines_may_hold_any_json(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('["a", "b"]\n{"set": ["c"]}\n')
+    assert list(io.read_json_lines(path)) == [["a", "b"], {"set": ["c"]}]
+    with pytest.raises(BabelscopeError, match=r"a\.jsonl, line 1: expected a JSON object"):
+        list(io.read_jsonl(path))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Text is JSON lines compressed by zstandard, tables are Parquet, arrays are safet
 
 import errno
 import glob
+import gzip
 import io
 import json
 import lzma
@@ -12,6 +13,7 @@ import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,19 +125,21 @@ class _ZstdFile(io.RawIOBase):
 
 @contextmanager
 def _decompressed(path: Path) -> Iterator[Any]:
-    """Open a file's bytes; ``.zst`` and ``.xz`` are decompressed as they are read."""
+    """Open a file's bytes; ``.zst``, ``.xz`` and ``.gz`` are decompressed as they are read."""
     with path.open("rb") as raw:
         if path.suffix == ".zst":
             yield io.BufferedReader(_ZstdFile(raw), 2**20)
         elif path.suffix == ".xz":
             yield lzma.LZMAFile(raw)  # noqa: SIM115 (the wrapper around it closes it)
+        elif path.suffix == ".gz":
+            yield gzip.GzipFile(fileobj=raw)
         else:
             yield raw
 
 
 @contextmanager
 def open_text(path: str | Path) -> Iterator[io.TextIOBase]:
-    """Open UTF-8 text for reading; ``.zst`` and ``.xz`` are decompressed as they are read."""
+    """Open UTF-8 text for reading; ``.zst``, ``.xz`` and ``.gz`` are decompressed meanwhile."""
     path = Path(path)
     try:
         with (
@@ -152,7 +156,7 @@ def open_text(path: str | Path) -> Iterator[io.TextIOBase]:
             f"{path} is not UTF-8: {error.reason} in line {_undecodable_line(path)}.",
             "Convert the file to UTF-8, or fetch it again if it was damaged.",
         ) from error
-    except (lzma.LZMAError, EOFError) as error:
+    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise BabelscopeError(
             f"{path} is damaged or cut off ({error}).", "Delete it and run the same command again."
         ) from error
@@ -179,21 +183,26 @@ def read_lines(path: str | Path) -> Iterator[str]:
             yield line.removeprefix("\ufeff") if number == 0 else line
 
 
-def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a JSON-lines file, plain or compressed, one at a time."""
+def read_json_lines(path: str | Path) -> Iterator[Any]:
+    """Yield the JSON values of a file with one on each line, plain or compressed."""
     with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                record = json.loads(line)
+                yield json.loads(line)
             except json.JSONDecodeError as error:
                 raise BabelscopeError(
                     f"{path}, line {number}: not JSON ({error.msg}).", "Repair or remove that line."
                 ) from error
-            if not isinstance(record, dict):
-                raise BabelscopeError(
-                    f"{path}, line {number}: expected a JSON object.", "Write one object per line."
-                )
-            yield record
+
+
+def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a JSON-lines file, plain or compressed, one at a time."""
+    for number, record in enumerate(read_json_lines(path), start=1):
+        if not isinstance(record, dict):
+            raise BabelscopeError(
+                f"{path}, line {number}: expected a JSON object.", "Write one object per line."
+            )
+        yield record
 
 
 def write_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> int:
