@@ -72,8 +72,10 @@ def model_class(path: str | Path, config: "PretrainedConfig") -> type[Any]:
     )
 
 
-def read_model(path: str | Path, kind: type[Any], dtype: torch.dtype) -> Any:
+def read_model(path: str | Path, kind: type[Any], dtype: torch.dtype, **options: Any) -> Any:
     """Read a folder's weights into a model of the given class, in eval mode.
+
+    Further options go to its constructor, such as ``add_pooling_layer``.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def read_model(path: str | Path, kind: type[Any], dtype: torch.dtype) -> Any:
         If the folder has no safetensors weights, or they lack some that the model has: transformers
         would fill those in at random.
     """
-    model, missing = _read(path, kind, dtype=dtype)
+    model, missing = _read(path, kind, dtype=dtype, **options)
     if missing:
         raise _lacks(path, kind, missing)
     return model

@@ -64,11 +64,11 @@ def pool(states: torch.Tensor, attention_mask: torch.Tensor, how: str) -> torch.
         )
     if not attention_mask.bool().any(dim=1).all():
         raise ValueError("a sentence without a token cannot be pooled")
-    return _pool(states, attention_mask.bool(), how)
+    return pool_tokens(states, attention_mask.bool(), how)
 
 
-def _pool(states: torch.Tensor, tokens: torch.Tensor, how: str) -> torch.Tensor:
-    """Pool without looking at values, so that a GPU need not be waited for."""
+def pool_tokens(states: torch.Tensor, tokens: torch.Tensor, how: str) -> torch.Tensor:
+    """Pool as `pool` does without looking at values, so that a GPU need not be waited for."""
     if how == "mean":
         kept = states.masked_fill(~tokens[:, :, None], 0)  # padding may hold anything, NaN too
         return kept.sum(dim=1) / tokens.sum(dim=1, keepdim=True).to(states.dtype)
@@ -130,27 +130,23 @@ def encode_corpus(
         raise ValueError(f"unknown poolings {unknown or poolings!r}; known: {', '.join(POOLINGS)}")
     device = torch.device(device)
     max_tokens = min(max_tokens, tokenizer.model_max_length)
-    ids, truncated = _tokenize(tokenizer, sentences, max_tokens)
+    ids, truncated = tokenize(tokenizer, sentences, max_tokens)
     if truncated:
         logger.warning("%d of %d sentences cut to %d tokens", truncated, len(ids), max_tokens)
     padding: Any = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     network = _encoder_of(model)
     network.to(device)
     states: dict[str, torch.Tensor] = {}
-    batches = list(_batches([len(one) for one in ids], batch_tokens))
+    batches = list(length_batches([len(one) for one in ids], batch_tokens))
     with torch.inference_mode(), evaluating(network), arithmetic(network, precision):
         for rows in progress(batches, "batches"):
-            lengths = torch.tensor([len(ids[row]) for row in rows])
-            tokens = torch.arange(int(lengths.max())) < lengths[:, None]  # (batch, time)
-            batch = torch.full(tokens.shape, padding)
-            batch[tokens] = torch.cat([ids[row] for row in rows])
-            batch, tokens = batch.to(device), tokens.to(device)
+            batch, tokens = (part.to(device) for part in pad([ids[row] for row in rows], padding))
             hidden = network(
                 input_ids=batch, attention_mask=tokens.long(), output_hidden_states=True
             ).hidden_states
             places = torch.tensor(rows, device=device)
             for how in poolings:
-                pooled = torch.stack([_pool(layer.float(), tokens, how) for layer in hidden])
+                pooled = torch.stack([pool_tokens(layer.float(), tokens, how) for layer in hidden])
                 if how not in states:
                     states[how] = pooled.new_empty(len(pooled), len(ids), pooled.shape[2])
                 states[how][:, places] = pooled
@@ -169,7 +165,7 @@ def _encoder_of(model: "PreTrainedModel") -> Any:
     return model.base_model
 
 
-def _tokenize(
+def tokenize(
     tokenizer: "PreTrainedTokenizerBase", sentences: Sequence[str], max_tokens: int
 ) -> tuple[list[torch.Tensor], int]:
     """Return the ids of each sentence, cut to `max_tokens`, and how many were cut."""
@@ -201,7 +197,19 @@ def _tokenize(
     return [torch.tensor(pieces[row]) for row in range(len(sentences))], len(truncated)
 
 
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+def pad(ids: Sequence[torch.Tensor], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the ids of sentences in one matrix, padded on the right, and where tokens are.
+
+    Both have the shape (batch, time); the second holds bools.
+    """
+    lengths = torch.tensor([len(one) for one in ids])
+    tokens = torch.arange(int(lengths.max())) < lengths[:, None]
+    batch = torch.full(tokens.shape, padding)
+    batch[tokens] = torch.cat(list(ids))
+    return batch, tokens
+
+
+def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Yield rows in batches of falling length; the largest first, to run out of memory early."""
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
