@@ -10,17 +10,18 @@ import math
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from babelscope.config import TaskTraining
+from babelscope.config import PairTraining, TaskTraining
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_json, write_json
 from babelscope.models.modes import arithmetic, evaluating
@@ -42,17 +43,97 @@ FIRST_SCALE = 2.0**12  # the default of 2 ** 16 overflows, which skips steps of 
 HARMLESS = {"logging_steps", "save_steps", "lr"}  # the rate is given apart
 
 
+class Learnable(Protocol):
+    """What training asks of a task; see :class:`babelscope.tasks.base.Task`."""
+
+    name: str
+
+    def batch(self, examples: Any, rows: Any, *, seed: int, epoch: int) -> Batch:
+        """Return some examples as tensors on the CPU."""
+        ...
+
+    def losses(self, model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the summed loss of a batch in nats and the number of its terms, both scalars."""
+        ...
+
+
+class Order(Protocol):
+    """Which examples each step sees: a function of the step, so that a resume needs nothing else.
+
+    Attributes
+    ----------
+    steps
+        How many there are.
+    """
+
+    steps: int
+
+    def parts(self, step: int) -> list[tuple[int, Any]]:
+        """Return the forward passes of a step, counted from 0: for each the epoch and its rows.
+
+        Rows are whatever the task's `batch` takes, and have a length.
+        """
+        ...
+
+    def epochs(self, steps: int) -> float:
+        """Return how many epochs so many steps are."""
+        ...
+
+
+class Shuffled:
+    """The union of all examples, shuffled anew each epoch.
+
+    Position k of the stream of examples is ``order(k // n)[k % n]`` of the n examples, so all are
+    used equally often and every step has the same number of them.
+
+    Parameters
+    ----------
+    settings
+        Says how many examples a step and a forward pass have, and how many steps there are.
+    examples
+        How many there are.
+    seed
+        Of the order.
+    """
+
+    def __init__(self, settings: TaskTraining, examples: int, seed: int) -> None:
+        self.steps = steps_of(settings, examples)
+        self.size = settings.batch_size
+        self.per_step = settings.batch_size * settings.accumulation
+        self.examples = examples
+        self.seed = seed
+        self.order = lru_cache(maxsize=2)(self._order)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng(derive_seed(self.seed, "order", epoch))
+        return rng.permutation(self.examples)
+
+    def parts(self, step: int) -> list[tuple[int, list[int]]]:
+        """Return the forward passes of a step: at most a batch of one epoch each."""
+        places = range(step * self.per_step, (step + 1) * self.per_step)
+        parts = []
+        for epoch, group in groupby(places, key=lambda place: place // self.examples):
+            rows = [int(self.order(epoch)[place % self.examples]) for place in group]
+            parts += [(epoch, rows[at : at + self.size]) for at in range(0, len(rows), self.size)]
+        return parts
+
+    def epochs(self, steps: int) -> float:
+        """Return how many epochs so many steps are."""
+        return steps * self.per_step / self.examples
+
+
 def fit(
     model: Any,
-    task: Task,
-    examples: Sequence[Any],
-    settings: TaskTraining,
+    task: Task | Learnable,
+    examples: Any,
+    settings: TaskTraining | PairTraining,
     *,
     rate: float,
     seed: int,
     device: str,
     precision: str,
     masks: Mapping[str, torch.Tensor] | None = None,
+    order: Order | None = None,
     folder: Path | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
@@ -61,7 +142,7 @@ def fit(
     Parameters
     ----------
     model
-        As the task's `load_model` returns it.
+        As the task's `load_model` returns it. Parameters that require no gradient are frozen.
     task, examples
         What to learn, and the examples as the task's `read` returns them.
     settings
@@ -78,6 +159,8 @@ def fit(
         For names of parameters, which weights there are, True for those that are kept. The others
         are set to zero and stay exactly zero: their gradients are zero before clipping, so they
         have neither moments nor a part in the gradient's norm, and the decay of zero is zero.
+    order
+        Which examples each step sees; None for :class:`Shuffled`.
     folder
         Where checkpoints of this one training are kept, in a folder ``training`` that is removed
         at the end. The caller holds the folder. Training resumes from the newest checkpoint with
@@ -102,17 +185,21 @@ def fit(
 
     Notes
     -----
-    Position k of the stream of examples is ``order(k // n)[k % n]`` of the n examples, so all are
-    used equally often and every step has the same number of them. The gradient is that of the
-    mean over all loss terms of a step, however the step is split. As in Devlin et al. (2019),
-    vectors (biases, norms) do not decay.
+    The gradient is that of the mean over all loss terms of a step, however the step is split. As in
+    Devlin et al. (2019), vectors (biases, norms) do not decay.
     """
     if not len(examples):
         raise BabelscopeError(
             f"There are no training examples for {task.name}.",
             "Give the language training data, or take it out of tickets.languages.",
         )
-    training = _Training(model, task, examples, settings, rate, seed, device, precision, masks)
+    if order is None:
+        if not isinstance(settings, TaskTraining):
+            raise ValueError("pairs bring an order of their own")
+        order = Shuffled(settings, len(examples), seed)
+    training = _Training(
+        model, task, examples, settings, rate, seed, device, precision, masks, order
+    )
     store = None if folder is None else Path(folder) / "training"
     training.begin(store)
     gpus = [torch.cuda.current_device()] if device == "cuda" else []
@@ -130,14 +217,15 @@ class _Training:
     def __init__(
         self,
         model: Any,
-        task: Task,
-        examples: Sequence[Any],
-        settings: TaskTraining,
+        task: Task | Learnable,
+        examples: Any,
+        settings: TaskTraining | PairTraining,
         rate: float,
         seed: int,
         device: str,
         precision: str,
         masks: Mapping[str, torch.Tensor] | None,
+        order: Order,
     ) -> None:
         self.model = model.to(device)
         self.task = task
@@ -147,8 +235,9 @@ class _Training:
         self.seed = seed
         self.device = device
         self.precision = precision
-        self.steps = steps_of(settings, len(examples))
-        self.per_step = settings.batch_size * settings.accumulation
+        self.order = order
+        self.steps = order.steps
+        self.recomputed = isinstance(settings, TaskTraining) and settings.gradient_checkpointing
         parameters = dict(model.named_parameters())
         unknown = sorted(set(masks or {}) - set(parameters))
         if unknown:
@@ -156,16 +245,18 @@ class _Training:
         self.masked: dict[str, tuple[nn.Parameter, torch.Tensor]] = {
             name: (parameters[name], mask.to(device)) for name, mask in (masks or {}).items()
         }
+        self.trained = [value for value in parameters.values() if value.requires_grad]
         groups = [
             {
-                "params": [value for value in parameters.values() if value.ndim > 1],
+                "params": [value for value in self.trained if value.ndim > 1],
                 "weight_decay": settings.weight_decay,
             },
             {
-                "params": [value for value in parameters.values() if value.ndim <= 1],
+                "params": [value for value in self.trained if value.ndim <= 1],
                 "weight_decay": 0.0,
             },
         ]
+        groups = [group for group in groups if group["params"]]
         self.optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
         self.scaler = torch.amp.GradScaler(device, FIRST_SCALE, enabled=precision == "fp16")
         self.step = 0
@@ -193,32 +284,21 @@ class _Training:
     def run(self, on_step: Callable[[int], None] | None, store: Path | None) -> None:
         """Do the steps that are left."""
         self.model.train()
-        if self.settings.gradient_checkpointing:
+        if self.recomputed:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         try:
-            places = self._places()
             while self.step < self.steps:
-                loss, norm = self._take_step(list(islice(places, self.per_step)))
+                loss, norm = self._take_step(self.order.parts(self.step))
                 self.pending.append(torch.stack([loss, norm]))
                 self.step += 1
                 self._after_step(on_step, store)
         finally:
             self.model.eval()
-            if self.settings.gradient_checkpointing:
+            if self.recomputed:
                 self.model.activation_checkpointing_disable()
         self.optimizer.zero_grad()
 
-    def _places(self) -> Iterator[tuple[int, int]]:
-        """Yield (epoch, example) from where the training is, without end."""
-        count = len(self.examples)
-        epoch, offset = divmod(self.step * self.per_step, count)
-        while True:
-            rng = np.random.default_rng(derive_seed(self.seed, "order", epoch))
-            for example in rng.permutation(count)[offset:]:
-                yield epoch, int(example)
-            epoch, offset = epoch + 1, 0
-
-    def _take_step(self, places: list[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _take_step(self, parts: list[tuple[int, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Make one optimizer step and return its loss and gradient norm, on the device."""
         torch.manual_seed(derive_seed(self.seed, "dropout", self.step))
         factor = learning_rate_factor(
@@ -229,42 +309,31 @@ class _Training:
         self.optimizer.zero_grad()
         total = torch.zeros((), device=self.device)
         terms = torch.zeros((), device=self.device)
-        parts = self._parts(places)
+        count = sum(len(rows) for _, rows in parts)
         for epoch, rows in parts:
             batch = self.task.batch(self.examples, rows, seed=self.seed, epoch=epoch)
             with arithmetic(self.model, self.precision):
-                loss, count = self.task.losses(self.model, pinned(batch, self.device))
+                loss, found = self.task.losses(self.model, pinned(batch, self.device))
             # the number of terms of the whole step is not known yet, that of its examples is
-            divisor = count.clamp(min=1) if len(parts) == 1 else len(places)
+            divisor = found.clamp(min=1) if len(parts) == 1 else count
             self.scaler.scale(loss / divisor).backward()
             total += loss.detach()
-            terms += count
+            terms += found
         terms.clamp_(min=1)
-        gradients = [value.grad for value in self.model.parameters() if value.grad is not None]
+        gradients = [value.grad for value in self.trained if value.grad is not None]
         self.scaler.unscale_(self.optimizer)
         if len(parts) > 1:
-            torch._foreach_mul_(gradients, len(places) / terms)  # pyright: ignore
+            torch._foreach_mul_(gradients, count / terms)  # pyright: ignore
         # on a CPU six times as fast as masked_fill_, which one thread does
         for weight, mask in self.masked.values():
             if weight.grad is not None:
                 weight.grad.mul_(mask)
-        norm = nn.utils.clip_grad_norm_(
-            self.model.parameters(), self.settings.max_grad_norm, foreach=True
-        )
+        norm = nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm, foreach=True)
         if self.device == "cpu":  # on a GPU the host would have to wait
             self._check(self.step + 1, float(total), float(norm))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return total / terms, norm
-
-    def _parts(self, places: list[tuple[int, int]]) -> list[tuple[int, list[int]]]:
-        """Return the forward passes of a step: at most a batch of one epoch each."""
-        size = self.settings.batch_size
-        parts = []
-        for epoch, group in groupby(places, key=lambda place: place[0]):
-            rows = [row for _, row in group]
-            parts += [(epoch, rows[at : at + size]) for at in range(0, len(rows), size)]
-        return parts
 
     def _after_step(self, on_step: Callable[[int], None] | None, store: Path | None) -> None:
         if on_step is not None:
@@ -311,7 +380,7 @@ class _Training:
         self._look()
         row = {
             "step": self.step,
-            "epoch": self.step * self.per_step / len(self.examples),
+            "epoch": self.order.epochs(self.step),
             "loss": math.fsum(self.losses) / len(self.losses),
             "gradient_norm": self.norm,
             "learning_rate": self.optimizer.param_groups[0]["lr"],

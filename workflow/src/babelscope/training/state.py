@@ -10,8 +10,12 @@ from torch.optim import Optimizer
 
 
 def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return a model's parameters and buffers, each tied one once, on their devices."""
-    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    """Return a model's parameters and buffers, each tied one once, on their devices.
+
+    Parameters that require no gradient are left out: whoever froze them has them.
+    """
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    tensors = trained | dict(model.named_buffers())
     return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
 
