@@ -133,13 +133,87 @@ def test_a_vocabulary_smaller_than_the_alphabet():
         train_tokenizer(lines(), vocabulary=60)
 
 
-def test_a_source_passes_on_its_pipeline_and_special_tokens():
-    source = train_tokenizer(lines(), vocabulary=260, kind="wordpiece")
-    new = train_tokenizer((line.upper() for line in lines()), vocabulary=250, source=source)
-    assert type(new) is type(source)
-    assert new.all_special_tokens == source.all_special_tokens
-    assert len(new) == 250
-    assert "[MASK]" in new.get_vocab()
+def test_errors_name_the_key_that_asked():
+    with pytest.raises(
+        BabelscopeError, match=r"^encoders.size: 60 is too small.* Set encoders.size"
+    ):
+        train_tokenizer(lines(), vocabulary=60, key="encoders.size")
+    source = train_tokenizer(lines(), vocabulary=180)
+    for options in ({"kind": "bpe"}, {"source": source}, {}):
+        with pytest.raises(BabelscopeError, match=r"^encoders.size: 30000.* Set encoders.size"):
+            train_tokenizer(lines(), vocabulary=30_000, key="encoders.size", **options)
+
+
+def loaded(tokenizer, folder):
+    """Save a tokenizer that takes 64 tokens at most, and load it as a user's folder is."""
+    tokenizer.model_max_length = 64
+    tokenizer.save_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "smaller"),
+    [("unigram", 180, 140), ("wordpiece", 260, 250), ("bpe", 400, 390)],
+)
+def test_a_source_passes_on_all_but_its_vocabulary(tmp_path, kind, size, smaller):
+    source = loaded(train_tokenizer(lines(), vocabulary=size, kind=kind), tmp_path / "source")
+    new = train_tokenizer(lines(300), vocabulary=smaller, source=source)
+    new.save_pretrained(tmp_path / "new")
+    again = AutoTokenizer.from_pretrained(tmp_path / "new")
+    assert again.backend_tokenizer.to_str() == new.backend_tokenizer.to_str()
+    assert type(again) is type(source)
+    assert len(again) == smaller
+    assert again.special_tokens_map == source.special_tokens_map
+    assert again.model_max_length == 64
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        one, other = (getattr(t.backend_tokenizer, part) for t in (source, again))
+        assert str(one) == str(other), part
+    ids, old = again("the river <mask> [MASK]"), source("the river <mask> [MASK]")
+    assert again.decode(ids["input_ids"]) == source.decode(old["input_ids"])
+    assert ids["input_ids"][0] == again.cls_token_id
+    assert ids["input_ids"][-1] == again.sep_token_id
+    assert ids["input_ids"].count(again.mask_token_id) == 1
+    pair = again("the river", "the capital")["input_ids"]
+    assert pair.count(again.sep_token_id) == source("the", "a")["input_ids"].count(
+        source.sep_token_id
+    )
+    assert again.pad_token_id == source.pad_token_id
+
+
+def test_a_unigram_source_keeps_the_places_of_its_special_tokens(tmp_path):
+    from tokenizers import AddedToken
+
+    source = train_tokenizer(lines(), vocabulary=180)
+    source.add_tokens([AddedToken("<de>", special=True)])
+    source = loaded(source, tmp_path)
+    text = (f"{line} <mask> <pad>" for line in lines())
+    new = train_tokenizer(text, vocabulary=140, source=source)
+    assert new.convert_ids_to_tokens([0, 1, 2, 3, 138, 139]) == [
+        "<s>",
+        "<pad>",
+        "</s>",
+        "<unk>",
+        "<mask>",
+        "<de>",
+    ]
+    assert sorted(new.get_vocab().values()) == list(range(140))
+    assert set(new.added_tokens_decoder) == {0, 1, 2, 3, 138, 139}
+
+
+def test_pieces_are_learned_from_what_the_normalizer_leaves(tmp_path):
+    """Full-width letters are letters to a source with NFKC."""
+    source = loaded(train_tokenizer(lines(), vocabulary=180), tmp_path)
+    wide = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
+    options = {"vocabulary": 150, "source": source}
+    one = train_tokenizer(lines(), **options)
+    other = train_tokenizer((line.translate(wide) for line in lines()), **options)
+    assert one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()
+
+
+def test_a_source_s_pieces_are_those_of_training_afresh(tmp_path):
+    fresh = loaded(train_tokenizer(lines(), vocabulary=180), tmp_path)
+    again = train_tokenizer(lines(), vocabulary=180, source=fresh)
+    assert again.get_vocab() == fresh.get_vocab()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Training a tokenizer on several languages, sampled so that small ones are not drowned."""
 
+import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -117,6 +118,7 @@ def train_tokenizer(
     vocabulary: int,
     kind: str = "unigram",
     source: "PreTrainedTokenizerBase | None" = None,
+    key: str = "mlm.tokenizer.vocabulary",
 ) -> "PreTrainedTokenizerBase":
     """Train a tokenizer of exactly `vocabulary` tokens, special ones included.
 
@@ -130,8 +132,10 @@ def train_tokenizer(
         ``unigram`` as XLM-R (SentencePiece with NFKC, XLM-R's order of ids), ``wordpiece`` as
         multilingual BERT (cased), or ``bpe`` as RoBERTa (on bytes).
     source
-        Take normalization, pre-tokenization, model and special tokens from this tokenizer instead;
-        `kind` is then not read.
+        Take normalization, pre-tokenization, post-processing, model, longest input and special
+        tokens from this tokenizer instead; `kind` is then not read.
+    key
+        What the number of ids is called in the configuration, for errors.
 
     Raises
     ------
@@ -140,49 +144,117 @@ def train_tokenizer(
 
     Notes
     -----
-    The same lines give the same tokenizer, on any number of cores. With a Unigram `source` the
-    training is the `tokenizers` library's, about five times slower than SentencePiece's, and the
-    special tokens take the first ids.
+    The same lines give the same tokenizer, on any number of cores. Special tokens that the source
+    has at its beginning keep their ids. Of a Unigram source the others come last again, as XLM-R's
+    ``<mask>``; WordPiece and BPE put all of them first, in the source's order.
     """
     if source is not None:
-        return _retrain(source, lines, vocabulary)
+        if type(source.backend_tokenizer.model).__name__ == "Unigram":
+            return _retrain_unigram(source, lines, vocabulary, key)
+        return _retrain(source, lines, vocabulary, key)
     if kind == "unigram":
-        return _train_unigram(lines, vocabulary)
+        return _train_unigram(lines, vocabulary, key)
     from transformers import BertTokenizer, RobertaTokenizer
 
     if kind == "wordpiece":
-        return _retrain(BertTokenizer(do_lower_case=False), lines, vocabulary)
+        return _retrain(BertTokenizer(do_lower_case=False), lines, vocabulary, key)
     if kind == "bpe":
-        return _retrain(RobertaTokenizer(), lines, vocabulary)
+        return _retrain(RobertaTokenizer(), lines, vocabulary, key)
     raise ValueError(f"kind is {kind!r}; known: unigram, wordpiece, bpe")
 
 
 def _retrain(
-    source: "PreTrainedTokenizerBase", lines: Iterable[str], vocabulary: int
+    source: "PreTrainedTokenizerBase", lines: Iterable[str], vocabulary: int, key: str
 ) -> "PreTrainedTokenizerBase":
     lines = iter(lines)
     batches = iter(lambda: list(islice(lines, BATCH)), [])
     train = cast(Any, source).train_new_from_iterator  # the base class does not declare it
     tokenizer = train(batches, vocab_size=vocabulary, show_progress=False)
     if len(tokenizer) != vocabulary:
-        raise _unsupported(vocabulary, len(tokenizer))
+        raise _unsupported(vocabulary, len(tokenizer), key)
     return tokenizer
 
 
-def _train_unigram(lines: Iterable[str], vocabulary: int) -> "PreTrainedTokenizerBase":
-    import sentencepiece
-    from sentencepiece.sentencepiece_model_pb2 import ModelProto  # pyright: ignore
+def _retrain_unigram(
+    source: "PreTrainedTokenizerBase", lines: Iterable[str], vocabulary: int, key: str
+) -> "PreTrainedTokenizerBase":
+    """Put new pieces into a copy of a tokenizer; the `tokenizers` library's own takes five times.
+
+    Pieces are learned from what the source's normalizer makes of the lines.
+    """
+    from transformers import AutoTokenizer
+
+    state = json.loads(source.backend_tokenizer.to_str())
+    old = state["model"]["vocab"]  # [piece, score], by id
+    special = {token["content"]: token["id"] for token in state["added_tokens"]}
+    special[old[state["model"]["unk_id"]][0]] = state["model"]["unk_id"]
+    first = next(place for place, (piece, _) in enumerate(old) if piece not in special)
+    spelt = re.compile("|".join(re.escape(token) for token in special))
+    normalizer = source.backend_tokenizer.normalizer
+
+    def normalized() -> Iterator[str]:
+        for line in lines:
+            text = normalizer.normalize_str(line) if normalizer is not None else line
+            yield spelt.sub(lambda found: f"{found[0][0]} {found[0][1:]}", " ".join(text.split()))
+
+    model = _learn_pieces(normalized(), vocabulary, len(special), "identity", key)
+    head, tail = [], []
+    for token, place in sorted(special.items(), key=lambda item: item[1]):
+        score = old[place][1] if place < len(old) else 0.0
+        (head if place < first else tail).append((token, score))
+    vocab = [*head, *((piece.piece, piece.score) for piece in model.pieces[3:]), *tail]
+    ids = {piece: place for place, (piece, _) in enumerate(vocab)}
+    state["model"] |= {"vocab": vocab, "unk_id": ids[old[state["model"]["unk_id"]][0]]}
+    for token in state["added_tokens"]:
+        token["id"] = ids[token["content"]]
+    _renumber(state["post_processor"] or {}, ids)
+    with TemporaryDirectory() as folder:
+        source.save_pretrained(folder)
+        Path(folder, "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), "utf-8")
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer.name_or_path = source.name_or_path
+    return tokenizer
+
+
+def _renumber(post_processor: dict[str, Any], ids: Mapping[str, int]) -> None:
+    """Give the special tokens that a text is put between their new ids, in place."""
+    for part in post_processor.get("processors", []):
+        _renumber(part, ids)
+    for token in post_processor.get("special_tokens", {}).values():
+        token["ids"] = [ids[piece] for piece in token["tokens"]]
+    for role in {"cls", "sep"} & post_processor.keys():
+        post_processor[role][1] = ids[post_processor[role][0]]
+
+
+def _train_unigram(lines: Iterable[str], vocabulary: int, key: str) -> "PreTrainedTokenizerBase":
     from transformers import XLMRobertaTokenizer
 
+    model = _learn_pieces(lines, vocabulary, len(SPECIAL) + 1, "nmt_nfkc", key)
+    special = [(token, 0.0) for token in SPECIAL]
+    pieces = [(piece.piece, piece.score) for piece in model.pieces[3:]]
+    return XLMRobertaTokenizer(
+        vocab=[*special, *pieces, ("<mask>", 0.0)],
+        _spm_precompiled_charsmap=model.normalizer_spec.precompiled_charsmap,
+    )
+
+
+def _learn_pieces(
+    lines: Iterable[str], vocabulary: int, special: int, normalization: str, key: str
+) -> Any:
+    """Return SentencePiece's model of a vocabulary of which `special` tokens are not pieces."""
+    import sentencepiece
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto  # pyright: ignore
+
+    own = 3  # special tokens that sentencepiece counts
     with TemporaryDirectory() as folder:
         try:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=iter(lines),
                 model_prefix=f"{folder}/unigram",
-                vocab_size=vocabulary - 2,  # sentencepiece counts 3 special tokens, XLM-R has 5
+                vocab_size=vocabulary - special + own,
                 model_type="unigram",
                 character_coverage=0.9995,
-                normalization_rule_name="nmt_nfkc",
+                normalization_rule_name=normalization,
                 max_sentence_length=4 * LINE,  # bytes
                 unk_id=0,
                 bos_id=1,
@@ -192,35 +264,31 @@ def _train_unigram(lines: Iterable[str], vocabulary: int) -> "PreTrainedTokenize
                 minloglevel=1,
             )
         except RuntimeError as error:
-            raise _explain(error, vocabulary) from error
+            raise _explain(error, vocabulary, special - own, key) from error
         model = ModelProto()
         model.ParseFromString(Path(folder, "unigram.model").read_bytes())
-    pieces = [(piece.piece, piece.score) for piece in model.pieces[3:]]
-    special = [(token, 0.0) for token in SPECIAL]
-    if len(pieces) + len(special) + 1 != vocabulary:
-        raise _unsupported(vocabulary, len(pieces) + len(special) + 1)
-    return XLMRobertaTokenizer(
-        vocab=[*special, *pieces, ("<mask>", 0.0)],
-        _spm_precompiled_charsmap=model.normalizer_spec.precompiled_charsmap,
-    )
+    found = len(model.pieces) + special - own
+    if found != vocabulary:
+        raise _unsupported(vocabulary, found, key)
+    return model
 
 
-def _explain(error: RuntimeError, vocabulary: int) -> Exception:
+def _explain(error: RuntimeError, vocabulary: int, special: int, key: str) -> Exception:
     """Turn SentencePiece's complaint about the vocabulary's size into one a user can act on."""
     message = str(error)
     if found := re.search(r"too high .*<= (\d+)", message):
-        return _unsupported(vocabulary, int(found[1]) + 2)
+        return _unsupported(vocabulary, int(found[1]) + special, key)
     if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         return BabelscopeError(
-            f"mlm.tokenizer.vocabulary: {vocabulary} is too small: the text has that many"
-            " different characters already.",
-            f"Set mlm.tokenizer.vocabulary well above {int(found[1]) + 2}.",
+            f"{key}: {vocabulary} is too small: the text has that many different characters"
+            " already.",
+            f"Set {key} well above {int(found[1]) + special}.",
         )
     return error
 
 
-def _unsupported(vocabulary: int, supported: int) -> BabelscopeError:
+def _unsupported(vocabulary: int, supported: int, key: str) -> BabelscopeError:
     return BabelscopeError(
-        f"mlm.tokenizer.vocabulary: {vocabulary} is larger than the text supports.",
-        f"Set mlm.tokenizer.vocabulary to at most {supported}, or use more text.",
+        f"{key}: {vocabulary} is larger than the text supports.",
+        f"Set {key} to at most {supported}, or use more text.",
     )
