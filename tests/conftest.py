@@ -99,6 +99,62 @@ def xlmr():
     return tiny_model("xlm-roberta")
 
 
+GERMAN = {"the": "der", "dog": "hund", "sees": "sieht"}
+
+
+@pytest.fixture(scope="session")
+def translator(tmp_path_factory) -> Path:
+    """Return the folder of a tiny NLLB that has learned to put three words into German."""
+    import random
+
+    import torch
+    from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
+
+    words = [*GERMAN, *GERMAN.values()]
+    letters = ["▁", *sorted(set("".join(words)))]
+    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *letters])}
+    merges = []
+    for word in words:
+        for end in range(1, len(word) + 1):
+            merges.append((f"▁{word[: end - 1]}", word[end - 1]))
+            vocabulary.setdefault(f"▁{word[:end]}", len(vocabulary))
+    tokenizer = NllbTokenizer(
+        vocab=vocabulary,
+        merges=list(dict.fromkeys(merges)),
+        extra_special_tokens=["deu_Latn", "eng_Latn", "zho_Hans"],
+    )
+    size = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "init_std": 0.1}
+    size |= {f"{part}_attention_heads": 4 for part in ("encoder", "decoder")}
+    size |= {f"{part}_ffn_dim": 48 for part in ("encoder", "decoder")}
+    size |= {"dropout": 0.0, "attention_dropout": 0.0}
+    size |= {f"{part}_layerdrop": 0.0 for part in ("encoder", "decoder")}
+    torch.set_num_threads(1)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(1)
+        model = M2M100ForConditionalGeneration(
+            M2M100Config(**size, vocab_size=len(tokenizer), max_position_embeddings=40)
+        )
+    optimizer = torch.optim.AdamW(model.parameters())
+    generator = random.Random(0)
+    steps = 160
+    for step in range(steps):
+        texts = [generator.choices(list(GERMAN), k=generator.randint(1, 4)) for _ in range(32)]
+        tokenizer.src_lang = "eng_Latn"
+        batch = tokenizer([" ".join(text) for text in texts], padding=True, return_tensors="pt")
+        tokenizer.src_lang = "deu_Latn"
+        german = [" ".join(GERMAN[word] for word in text) for text in texts]
+        labels = tokenizer(german, padding=True, return_tensors="pt")["input_ids"]
+        labels[labels == tokenizer.pad_token_id] = -100
+        model(**batch, labels=labels).loss.backward()
+        optimizer.param_groups[0]["lr"] = 0.01 * (1 - step / steps)
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("translator")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def masked_batch():
     """Return a batch of 5 examples of unequal length, with right padding and unequal labels."""
