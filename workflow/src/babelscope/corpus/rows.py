@@ -1,15 +1,19 @@
-"""Rows of files as others publish them: tables with tabs, JSON lines, and the hub's Parquet."""
+"""Rows of files as others publish them: tables, JSON lines, and the hub's Parquet."""
 
+import csv
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from babelscope.errors import BabelscopeError
-from babelscope.io import read_json, read_jsonl, read_lines
+from babelscope.io import open_text, read_json, read_jsonl, read_lines
+from babelscope.seeds import stable_hash
 
 Place = str  # where a row stands, for messages: the file and the line
 TABLE = "Correct languages or the row of config/corpora.tsv."
+REPAIR = "Repair that row, or fetch the file again."
 
 
 def read_tsv(
@@ -35,12 +39,7 @@ def read_tsv(
     first = 1
     if header is None:
         header, first = next(lines, "").split("\t"), 2
-    need_columns(path, needed, header)
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise BabelscopeError(
-            f"{path} has several columns {', '.join(repeated)}.", "Keep one of them."
-        )
+    _check_header(path, needed, header)
     for number, line in enumerate(lines, start=first):
         cells = line.split("\t")
         if len(cells) != len(header):
@@ -49,6 +48,70 @@ def read_tsv(
                 "Repair that line; cells are separated by one tab and not quoted.",
             )
         yield f"{path}, line {number}", dict(zip(header, cells, strict=True))
+
+
+def read_csv(
+    path: str | Path, needed: Sequence[str] = (), *, separator: str = ","
+) -> Iterator[tuple[Place, dict[str, str]]]:
+    """Yield the rows of a table by column: cells may be quoted, and then hold line breaks.
+
+    Parameters
+    ----------
+    path
+        Plain or compressed; with or without a byte-order mark; lines end as on Unix or Windows.
+    needed
+        Columns that must be there. The name of a column may be empty, as that of an index is.
+    separator
+        What stands between cells: a comma, or a tab in tables that pandas wrote so.
+
+    Yields
+    ------
+    place, row
+        The place is the line in which the row begins. Empty lines are passed over.
+
+    Raises
+    ------
+    BabelscopeError
+        If a column is missing or there twice, a row has more or fewer cells than the header, or
+        quotation marks do not pair.
+    """
+    with open_text(path) as file:
+        lines = (
+            line.removeprefix("\ufeff") if number == 0 else line for number, line in enumerate(file)
+        )
+        reader = csv.reader(lines, delimiter=separator, strict=True)
+        begins = 1
+        header: list[str] | None = None
+        try:
+            for cells in reader:
+                place, begins = f"{path}, line {begins}", reader.line_num + 1
+                if not cells:
+                    continue
+                if header is None:
+                    header = cells
+                    _check_header(path, needed, header)
+                    continue
+                if len(cells) != len(header):
+                    raise BabelscopeError(
+                        f"{place}: {len(cells)} cells, but the header has {len(header)}.",
+                        "Repair that row; a cell with a comma, a tab or a line break needs quotes.",
+                    )
+                yield place, dict(zip(header, cells, strict=True))
+        except csv.Error as error:
+            raise BabelscopeError(
+                f"{path}, line {begins}: {error}.", "Repair the quotation marks of that row."
+            ) from error
+        if header is None:
+            _check_header(path, needed, [])
+
+
+def _check_header(path: str | Path, needed: Sequence[str], header: Sequence[str]) -> None:
+    need_columns(path, needed, header)
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise BabelscopeError(
+            f"{path} has several columns {', '.join(repeated)}.", "Keep one of them."
+        )
 
 
 def need_columns(path: str | Path, needed: Sequence[str], present: Sequence[str]) -> None:
@@ -64,6 +127,85 @@ def read_records(path: str | Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Yield the objects of a JSON-lines file."""
     for number, record in enumerate(read_jsonl(path), start=1):
         yield f"{path}, line {number}", record
+
+
+def normalized(text: str) -> str:
+    """Return a text in Unicode NFC, without white space around it."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def find_cell(row: Mapping[str, Any], names: Sequence[str], place: Place) -> Any:
+    """Return the value of the first of some columns that a row has."""
+    for name in names:
+        if name in row:
+            return row[name]
+    raise BabelscopeError(
+        f"{place}: no column {' or '.join(names)}; there are {', '.join(row)}.",
+        "Rename the column, or correct the row of config/corpora.tsv.",
+    )
+
+
+def find_text(row: Mapping[str, Any], names: Sequence[str], place: Place) -> str:
+    """Return the normalized text of the first of some columns; empty where there is none."""
+    value = find_cell(row, names, place)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise BabelscopeError(f"{place}: {value!r} is not a text.", REPAIR)
+    return normalized(value)
+
+
+def by_place(files: Mapping[str, str]) -> dict[tuple[str, ...], list[str]]:
+    """Return files by what their keys say, those that belong together in one list.
+
+    A key is a language, or two of a file across languages, then perhaps the name of a split, and
+    last perhaps the number of the file among those that belong together: ``de``, ``de/test``,
+    ``zh/en/dev/3``.
+    """
+    places: dict[tuple[str, ...], list[str]] = {}
+    for key, file in files.items():
+        parts = key.split("/")
+        place = tuple(parts[:-1] if parts[-1].isdigit() else parts)
+        places.setdefault(place, []).append(file)
+    return places
+
+
+def need_file(path: str, language: str) -> None:
+    """Refuse a language without its file."""
+    if not Path(path).is_file():
+        raise BabelscopeError(
+            f"The corpus has no {language}: {path} does not exist.",
+            "Add the file, or say in config/corpora.tsv which languages the corpus has.",
+        )
+
+
+def files_by_pair(files: Mapping[str, str]) -> dict[tuple[str, ...], list[str]]:
+    """Return the files that are there, by the one or two languages, and the split, of their keys.
+
+    Corpora across languages have but some pairs of languages, and often in one direction only; so
+    a place without a file is left out, but no language may be without any.
+    """
+    present: dict[tuple[str, ...], list[str]] = {}
+    absent: dict[tuple[str, ...], str] = {}
+    for place, paths in by_place(files).items():
+        missing = [path for path in paths if not Path(path).is_file()]
+        if not missing:
+            present[place] = paths
+        elif len(missing) == len(paths):
+            absent[place] = missing[0]
+        else:
+            need_file(missing[0], "/".join(place))
+    found = {language for place in present for language in place[:2]}
+    for place, path in absent.items():
+        for language in place[:2]:
+            if language not in found:
+                need_file(path, language)
+    return present
+
+
+def within(name: str, low: float, high: float) -> bool:
+    """Tell whether the hash of a name lies in [low, high), as shares of all hashes."""
+    return int(low * 2**64) <= stable_hash("part", name) < int(high * 2**64)
 
 
 def read_dataset(path: str | Path) -> Iterator[tuple[Place, dict[str, Any]]]:
