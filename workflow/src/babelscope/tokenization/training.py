@@ -149,7 +149,7 @@ def train_tokenizer(
     ``<mask>``; WordPiece and BPE put all of them first, in the source's order.
     """
     if source is not None:
-        if type(source.backend_tokenizer.model).__name__ == "Unigram":
+        if type(cast(Any, source).backend_tokenizer.model).__name__ == "Unigram":
             return _retrain_unigram(source, lines, vocabulary, key)
         return _retrain(source, lines, vocabulary, key)
     if kind == "unigram":
@@ -184,13 +184,14 @@ def _retrain_unigram(
     """
     from transformers import AutoTokenizer
 
-    state = json.loads(source.backend_tokenizer.to_str())
+    backend = cast(Any, source).backend_tokenizer
+    state = json.loads(backend.to_str())
     old = state["model"]["vocab"]  # [piece, score], by id
     special = {token["content"]: token["id"] for token in state["added_tokens"]}
     special[old[state["model"]["unk_id"]][0]] = state["model"]["unk_id"]
     first = next(place for place, (piece, _) in enumerate(old) if piece not in special)
     spelt = re.compile("|".join(re.escape(token) for token in special))
-    normalizer = source.backend_tokenizer.normalizer
+    normalizer = backend.normalizer
 
     def normalized() -> Iterator[str]:
         for line in lines:
