@@ -8,6 +8,7 @@ from babelscope.demo.dump import Page, write_dump
 from babelscope.demo.grammar import Grammar, load_grammar
 from babelscope.demo.knowledge import LANGUAGES, Fact, load
 from babelscope.demo.plan import Plan, hold_out, plan_articles
+from babelscope.demo.sentence_tasks import write_sentence_tasks
 from babelscope.demo.tasks import write_tasks
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic
@@ -25,12 +26,17 @@ def build_demo(
     sentences: int,
     ner: int,
     nli: int,
+    pairs: int = 0,
+    sts: int = 0,
+    topics: int = 0,
+    reading: int = 0,
     seed: int,
 ) -> None:
     """Write ``dumps/{wiki}/{date}/`` for each language, ``parallel.tsv``, ``ner/`` and ``nli/``.
 
     Articles and parallel sentences share no fact: what a row of the table says, no article says.
-    Nor do tasks and parallel sentences; see `tasks` for what else is kept apart.
+    Nor do tasks and parallel sentences; see `tasks` and `sentence_tasks` for what else is kept
+    apart. The data for sentence encoders are written only if asked for.
 
     Parameters
     ----------
@@ -47,6 +53,9 @@ def build_demo(
     ner, nli
         Training sentences and sentence pairs per language; development and test sets have an
         eighth and a quarter as many.
+    pairs, sts, topics, reading
+        Paraphrase triples, graded pairs, training texts and questions per language, written to
+        folders of these names by `sentence_tasks.write_sentence_tasks`; none if 0.
     seed
         Everything follows from it; equal arguments give equal bytes.
 
@@ -81,6 +90,17 @@ def build_demo(
         )
     _write_parallel(folder / "parallel.tsv", list(languages), held_out, seed)
     write_tasks(folder, knowledge, list(languages), secret, ner=ner, nli=nli, seed=seed)
+    write_sentence_tasks(
+        folder,
+        knowledge,
+        list(languages),
+        secret,
+        pairs=pairs,
+        sts=sts,
+        topics=topics,
+        reading=reading,
+        seed=seed,
+    )
 
 
 def parallel_sentences(facts: list[Fact], languages: list[str], seed: int) -> list[list[str]]:

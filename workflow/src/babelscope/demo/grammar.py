@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from babelscope.demo.knowledge import Entity, Fact, Knowledge
+from babelscope.demo.knowledge import Entity, Fact, Knowledge, kind_fact
 from babelscope.demo.names import INFLECT, Name, parse_name
 
 SLOT = re.compile(r"\{(\w)(?::(\w+)|\?([^}]*))?\}")
@@ -61,6 +61,16 @@ class Grammar:
         """Return the patterns of a relation."""
         return self.rules["pattern"][relation]
 
+    def patterns_of(self, fact: Fact) -> list[str]:
+        """Return the patterns that state a fact, also of what kind its subject is."""
+        if fact.relation == "kind":
+            return self.rules["kind"][self.knowledge.entities[fact.subject].kind]
+        return self.patterns(fact.relation)
+
+    def question(self, fact: Fact) -> str:
+        """Return the question that a fact answers, without giving its value away."""
+        return self.fill(self.rules["question"][fact.relation], fact).text
+
     def number(self, value: int) -> str:
         """Write a quantity as the language groups digits."""
         mark = self.rules["thousands"]
@@ -74,13 +84,11 @@ class Grammar:
 
     def describe(self, key: str, generator: random.Random) -> Sentence:
         """Say of what kind an entity is."""
-        kind = self.knowledge.entities[key].kind
-        pattern = generator.choice(self.rules["kind"][kind])
-        return self.fill(pattern, Fact(f"kind:{key}", "kind", key))
+        return self.verbalize(kind_fact(key), generator)
 
     def verbalize(self, fact: Fact, generator: random.Random) -> Sentence:
         """State a fact with one of its patterns."""
-        return self.fill(generator.choice(self.patterns(fact.relation)), fact)
+        return self.fill(generator.choice(self.patterns_of(fact)), fact)
 
     def fill(self, pattern: str, fact: Fact, opening: str = "") -> Sentence:
         """Fill one pattern; `opening` is a connective put before it."""

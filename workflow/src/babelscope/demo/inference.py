@@ -12,10 +12,11 @@ within a relation the wrong values are the true ones in another order.
 
 import random
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from babelscope.demo.grammar import Grammar
-from babelscope.demo.knowledge import LANGUAGES, Fact, Knowledge
+from babelscope.demo.knowledge import Fact, Knowledge
+from babelscope.demo.values import contradicts, with_value
 from babelscope.demo.wording import extent, join, state
 from babelscope.seeds import derive_seed, stable_hash
 
@@ -31,8 +32,6 @@ FUNCTIONAL = frozenset(("capital", "length", "height", "born"))
 There are more such relations, but a small network learns to judge few of them much sooner.
 """
 
-APART = 1.2  # least ratio of two quantities, which sources give differently
-YEARS_APART = 10
 TIED = (frozenset(("born", "died")),)
 """Relations of which one says something about the other; neither leaves the other open."""
 
@@ -150,29 +149,6 @@ def _wrong_values(knowledge: Knowledge, group: list[Fact]) -> list[tuple[Fact, F
     return [
         (group[place], with_value(group[place], group[giver])) for giver, place in taker.items()
     ]
-
-
-def with_value(fact: Fact, other: Fact) -> Fact:
-    """Return a fact with the value of another one of its relation."""
-    return replace(fact, objects=other.objects, number=other.number)
-
-
-def contradicts(knowledge: Knowledge, fact: Fact, other: Fact) -> bool:
-    """Whether the value of another fact of the same functional relation is wrong for this one.
-
-    Quantities must differ by a factor of at least `APART` and years by `YEARS_APART`; names must
-    differ in every language.
-    """
-    if fact.number is not None and other.number is not None:
-        smaller, larger = sorted((fact.number, other.number))
-        return (
-            larger - smaller >= YEARS_APART
-            if fact.relation == "born"
-            else (larger >= smaller * APART)
-        )
-    (mine,), (theirs,) = fact.objects, other.objects
-    names, others = knowledge.entities[mine].names, knowledge.entities[theirs].names
-    return all(names[language] != others[language] for language in LANGUAGES)
 
 
 def verbalize_pair(

@@ -260,6 +260,11 @@ def _facts_of(column: Column, subject: str, cell: str) -> list[Fact]:
     return [Fact(f"{relation}:{subject}", relation, subject, tuple(objects))]
 
 
+def kind_fact(key: str) -> Fact:
+    """Return the statement of what kind an entity is, which no table holds."""
+    return Fact(f"kind:{key}", "kind", key)
+
+
 def comparison(knowledge: Knowledge, relation: str, left: str, right: str) -> Fact | None:
     """Return the fact which of two entities has the larger number, or None if that is not known."""
     a = knowledge.facts.get(f"{relation}:{left}")

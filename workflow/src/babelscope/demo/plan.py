@@ -3,10 +3,13 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TypeVar
 
 from babelscope.demo.knowledge import COMPARISONS, Fact, Knowledge, comparison
 from babelscope.errors import BabelscopeError
 from babelscope.seeds import stable_hash
+
+T = TypeVar("T")
 
 HELD_OUT_AT_MOST = 0.5  # of all facts, so that the articles keep enough to say
 RELATED_AT_LEAST = 8  # facts about an entity's surroundings, else also those about its kind
@@ -42,6 +45,12 @@ def _shuffled(items: list, seed: int, *parts: str) -> list:
         items,
         key=lambda item: stable_hash(seed, *parts, item if isinstance(item, str) else item.id),
     )
+
+
+def in_turns(*lists: list[T]) -> list[T]:
+    """Return the first items of all lists, then the second ones, and so on while a list has any."""
+    longest = max(map(len, lists))
+    return [items[place] for place in range(longest) for items in lists if place < len(items)]
 
 
 def hold_out(knowledge: Knowledge, sentences: int, seed: int) -> list[Fact]:

@@ -116,12 +116,12 @@ def write_tasks(
             format_sentence(tag(say(facts, grammar, split, row, seed), grammar), language)
             for row, facts in enumerate(sentences[split][0])
         ]
-        _write(folder / "ner" / language / f"{split}.tsv", "\n".join(blocks))
+        write_text(folder / "ner" / language / f"{split}.tsv", "\n".join(blocks))
         lines = ["premise\thypothesis\tlabel"]
         for row, pair in enumerate(pairs[split][0]):
             premise, hypothesis = verbalize_pair(pair, grammar, split, row, seed)
             lines.append(f"{premise}\t{hypothesis}\t{pair.label}")
-        _write(folder / "nli" / language / f"{split}.tsv", "\n".join(lines) + "\n")
+        write_text(folder / "nli" / language / f"{split}.tsv", "\n".join(lines) + "\n")
 
 
 def _check(name: str, wanted: int, most: dict[str, int]) -> None:
@@ -132,12 +132,18 @@ def _check(name: str, wanted: int, most: dict[str, int]) -> None:
             for rows in range(wanted, 0, -1)
             if all(sizes(rows)[split] <= most[split] for split in most)
         )
-        raise BabelscopeError(
-            f"demo.{name} is {wanted}, but the demo's knowledge base allows at most {limit}.",
-            f"Set demo.{name} to {limit} or less, or demo.sentences to less.",
-        )
+        raise too_many(name, wanted, limit)
 
 
-def _write(path: Path, text: str) -> None:
+def too_many(name: str, wanted: int, limit: int) -> BabelscopeError:
+    """Return the error that a size of the demo is beyond its limit."""
+    return BabelscopeError(
+        f"demo.{name} is {wanted}, but the demo's knowledge base allows at most {limit}.",
+        f"Set demo.{name} to {limit} or less, or demo.sentences to less.",
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, "utf-8")

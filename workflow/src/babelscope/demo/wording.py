@@ -14,8 +14,26 @@ def extent(fact: Fact) -> int:
     return max(
         len(grammar.fill(pattern, fact).text)
         for grammar in grammars
-        for pattern in grammar.patterns(fact.relation)
+        for pattern in grammar.patterns_of(fact)
     )
+
+
+@cache
+def wordings(fact: Fact, language: str) -> tuple[str, ...]:
+    """Return the different sentences that state a fact in a language."""
+    grammar = load_grammar(language)
+    texts = (grammar.fill(pattern, fact).text for pattern in grammar.patterns_of(fact))
+    return tuple(dict.fromkeys(texts))
+
+
+def say_the_same(fact: Fact, other: Fact) -> bool:
+    """Whether some sentence of some language states both facts, as names may coincide."""
+    return not _everywhere(fact).isdisjoint(_everywhere(other))
+
+
+@cache
+def _everywhere(fact: Fact) -> frozenset[tuple[str, str]]:
+    return frozenset((code, text) for code in LANGUAGES for text in wordings(fact, code))
 
 
 def state(
@@ -38,7 +56,7 @@ def state(
     """
     patterns = [
         pattern
-        for pattern in grammar.patterns(fact.relation)
+        for pattern in grammar.patterns_of(fact)
         if grammar.fill(pattern, fact).text != without
     ]
     opening = "" if first else generator.choice(["", *grammar.rules["connectives"]])
