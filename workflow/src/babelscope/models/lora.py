@@ -119,10 +119,11 @@ def load_lora(network: nn.Module, name: str, folder: str | Path) -> None:
 
 def merge_lora(network: nn.Module) -> None:
     """Add the active LoRAs to the weights they update, in place; the network is plain again."""
-    for path, layer in list(network.named_modules()):
+    names = {id(module): path for path, module in network.named_modules()}
+    for layer in projections(network).values():
         if hasattr(layer, "lora_A"):
             layer.merge(adapter_names=list(layer.active_adapters))
-            owner, _, attribute = path.rpartition(".")
+            owner, _, attribute = names[id(layer)].rpartition(".")
             setattr(network.get_submodule(owner), attribute, layer.get_base_layer())
     if hasattr(network, "peft_config"):
         del network.peft_config

@@ -18,7 +18,9 @@ from torch import nn
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_json
+from babelscope.models.adapters import ParallelAdapter, has_adapter
 from babelscope.models.loading import load_config, load_tokenizer, model_class, read_model
+from babelscope.models.lora import loras
 from babelscope.models.modes import arithmetic, evaluating
 from babelscope.progress import progress
 from babelscope.representations.encoding import (
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FAMILIES = ("bert", "roberta", "xlm-roberta", "m2m_100")
-LIKE_ROBERTA = ("roberta", "xlm-roberta")  # positions are counted from the padding's id
+LIKE_ROBERTA = ("roberta", "xlm-roberta")
+POSITIONS_FROM_PADDING = (*LIKE_ROBERTA, "m2m_100")  # counted from the id of the padding
 
 # Names of sentence-transformers for our poolings, and the older ones, of one flag each.
 POOLING_NAMES = {"mean": "mean", "first": "cls", "last": "lasttoken", "max": "max"}
@@ -50,7 +53,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "torch.nn.modules.linear.Identity": nn.Identity,
     "torch.nn.modules.activation.GELU": nn.GELU,
 }
-MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 PROMPTS = ("query", "document")
 
 
@@ -74,6 +76,8 @@ class SentenceEncoder(nn.Module):
         Put before every sentence, such as ``query: ``.
     max_tokens
         Longer sentences, special tokens included, are cut.
+    adapter
+        One that is on the network, so that it moves and is trained with the encoder.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class SentenceEncoder(nn.Module):
         dense: nn.Module | None = None,
         normalize: bool = False,
         prefix: str = "",
+        adapter: ParallelAdapter | None = None,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -97,6 +102,7 @@ class SentenceEncoder(nn.Module):
         self.normalize = normalize
         self.prefix = prefix
         self.max_tokens = max_tokens
+        self.adapter = adapter
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return one vector per sentence, shape (batch, d).
@@ -164,16 +170,15 @@ class SentenceEncoder(nn.Module):
                 "%d of %d sentences cut to %d tokens", truncated, len(ids), self.max_tokens
             )
         self.to(device)
-        vectors: torch.Tensor | None = None
         batches = list(length_batches([len(one) for one in ids], batch_tokens))
+        vectors = torch.empty(0)
         with torch.inference_mode(), evaluating(self), arithmetic(self, precision):
             for rows in progress(batches, "batches"):
                 batch, tokens = pad([ids[row] for row in rows], self._padding())
                 found = self(batch.to(device), tokens.long().to(device)).float()
-                if vectors is None:
+                if not vectors.numel():
                     vectors = found.new_empty(len(ids), found.shape[1])
                 vectors[torch.tensor(rows, device=device)] = found
-        assert vectors is not None
         if not torch.isfinite(vectors).all():
             raise BabelscopeError(
                 f"The encoder gave vectors that are not finite with precision {precision}.",
@@ -195,7 +200,8 @@ class SentenceEncoder(nn.Module):
         # No more tokens than the prefix alone is rare, and only then it is worth a closer look.
         least = len(self.tokenizer(self.prefix)["input_ids"])  # pyright: ignore
         for row, (sentence, found) in enumerate(zip(sentences, ids, strict=True)):
-            if len(found) <= least and not self.tokenizer.tokenize(sentence):
+            silent = len(found) <= least and not self.tokenizer.tokenize(sentence)
+            if silent or not sentence.strip():
                 raise BabelscopeError(
                     f"Sentence {row} (counted from 0) has no tokens: {sentence!r}.",
                     "Remove it from the text.",
@@ -298,7 +304,7 @@ def _read_network(folder: Path) -> Any:
             f"Choose one of: {', '.join(FAMILIES)}.",
         )
     if config.model_type != "m2m_100":
-        kind = AutoModel._model_mapping[type(config)]  # pyright: ignore
+        kind: Any = AutoModel._model_mapping[type(config)]  # pyright: ignore
         return read_model(folder, kind, torch.float32, add_pooling_layer=False)
     if config.architectures == ["M2M100Encoder"]:
         return read_model(folder, M2M100Encoder, torch.float32)
@@ -307,13 +313,18 @@ def _read_network(folder: Path) -> Any:
 
 def _modules(folder: Path) -> list[tuple[str, str]]:
     """Return kind and subfolder of each step that a ``modules.json`` lists."""
-    listed = read_json(folder / "modules.json")
-    found = [(str(one["type"]).rsplit(".", 1)[-1], str(one["path"])) for one in listed]
+    path = folder / "modules.json"
+    try:
+        found = [(str(one["type"]).rsplit(".", 1)[-1], str(one["path"])) for one in read_json(path)]
+    except (KeyError, TypeError):
+        raise BabelscopeError(
+            f"{path} is no list of modules with type and path.", "Make or fetch the folder anew."
+        ) from None
     kinds = [kind for kind, _ in found]
     known = ["Transformer", "Pooling", *(["Dense"] if "Dense" in kinds else [])]
     if kinds not in (known, [*known, "Normalize"]):
         raise BabelscopeError(
-            f"{folder}/modules.json lists {', '.join(kinds) or 'nothing'}.",
+            f"{path} lists {', '.join(kinds) or 'nothing'}.",
             "Choose a model of Transformer, Pooling, at most one Dense, at most one Normalize.",
         )
     return found
@@ -322,9 +333,11 @@ def _modules(folder: Path) -> list[tuple[str, str]]:
 def _settings(folder: Path) -> dict[str, Any]:
     path = folder / "sentence_bert_config.json"
     settings = read_json(path) if path.is_file() else {}
-    if settings.get("do_lower_case"):
+    task = settings.get("transformer_task", "feature-extraction")
+    if settings.get("do_lower_case") or task != "feature-extraction":
+        what = "lower case" if settings.get("do_lower_case") else task
         raise BabelscopeError(
-            f"{path} asks for lower case.", "Choose a model whose tokenizer does that itself."
+            f"{path} asks for {what}, which is not known here.", "Choose a model without it."
         )
     return settings
 
@@ -333,7 +346,13 @@ def _default_prompt(folder: Path) -> str:
     path = folder / "config_sentence_transformers.json"
     settings = read_json(path) if path.is_file() else {}
     name = settings.get("default_prompt_name")
-    return "" if name is None else settings["prompts"][name]
+    if name is None:
+        return ""
+    if name not in settings.get("prompts", {}):
+        raise BabelscopeError(
+            f"{path}: the default prompt {name} is not among the prompts.", "Add it there."
+        )
+    return settings["prompts"][name]
 
 
 def _read_pooling(folder: Path) -> str:
@@ -396,8 +415,10 @@ def save_encoder(encoder: SentenceEncoder, folder: str | Path) -> None:
     folder
         Replaced if it exists.
     """
-    if any(".lora_" in name for name, _ in encoder.network.named_parameters()):
+    if loras(encoder.network):
         raise ValueError("the network has LoRA inside: merge_lora first")
+    if has_adapter(encoder.network):
+        raise ValueError("the network has an adapter: fold it in or detach it first")
     with atomic(folder) as made:
         made.mkdir()
         encoder.network.save_pretrained(made)

@@ -170,7 +170,7 @@ def tokenize(
 ) -> tuple[list[torch.Tensor], int]:
     """Return the ids of each sentence, cut to `max_tokens`, and how many were cut."""
     if not sentences:
-        raise BabelscopeError("There are no sentences to encode.", "Check the parallel corpus.")
+        raise BabelscopeError("There are no sentences to encode.", "Check the text.")
     encoded = tokenizer(
         list(sentences),
         truncation=True,
@@ -192,7 +192,7 @@ def tokenize(
         if not piece:
             raise BabelscopeError(
                 f"Sentence {sentence} (counted from 0) has no tokens: {sentences[sentence]!r}.",
-                "Remove it from the parallel corpus.",
+                "Remove it from the text.",
             )
     return [torch.tensor(pieces[row]) for row in range(len(sentences))], len(truncated)
 
