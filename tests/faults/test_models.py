@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
+from safetensors.numpy import save_file
 
 from babelscope.config import Corpus, read_rows
 from babelscope.corpus.archives import fetch_corpus
@@ -71,6 +73,71 @@ def test_a_missing_shard(folder, tmp_path):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(BabelscopeError, match="model-00002-of-00002"):
         fetch_model(str(folder), tmp_path / "model")
+
+
+STEPS = ("", "1_Pooling", "2_Dense", "3_Normalize")
+SENTENCE_FILES = {
+    "modules.json": json.dumps([{"path": path, "type": path[2:]} for path in STEPS]),
+    "config_sentence_transformers.json": "{}",
+    "sentence_bert_config.json": "{}",
+    "1_Pooling/config.json": "{}",
+    "2_Dense/config.json": "{}",
+}
+
+
+@pytest.fixture
+def sentence_folder(folder):
+    """Return a folder as of sentence-transformers; a repository cannot hold `3_Normalize`."""
+    for name, text in SENTENCE_FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    save_file({"linear.weight": np.ones((2, 2), np.float32)}, folder / "2_Dense/model.safetensors")
+    (folder / "2_Dense" / "pytorch_model.bin").write_bytes(b"a pickle")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"large")
+    return folder
+
+
+def all_files(folder):
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+EXPECTED = sorted(
+    ["2_Dense/model.safetensors", "config.json", "model.safetensors", "tokenizer.json"]
+    + list(SENTENCE_FILES)
+)
+
+
+def test_the_steps_of_a_sentence_encoder_are_taken_without_pickles(sentence_folder, tmp_path):
+    fetch_model(str(sentence_folder), tmp_path / "model")
+    assert all_files(tmp_path / "model") == EXPECTED
+    assert (tmp_path / "model" / "3_Normalize").is_dir()
+
+
+def test_the_steps_of_a_sentence_encoder_on_the_hub(server, sentence_folder, tmp_path):
+    files = {name: (sentence_folder / name).read_bytes() for name in all_files(sentence_folder)}
+    offer(server, "some/model", files)
+    options = {"revision": COMMIT, "partial": tmp_path / "partial", "endpoint": server.url}
+    fetch_model("some/model", tmp_path / "model", **options)
+    assert all_files(tmp_path / "model") == EXPECTED
+    assert (tmp_path / "model" / "3_Normalize").is_dir()
+    asked = {path for _, path, _ in server.requests}
+    assert not any(path.endswith((".bin", ".py", ".onnx")) for path in asked)
+
+
+def test_a_dense_layer_that_is_a_pickle(sentence_folder, tmp_path):
+    (sentence_folder / "2_Dense" / "model.safetensors").unlink()
+    with pytest.raises(BabelscopeError, match="2_Dense/model.safetensors is missing"):
+        fetch_model(str(sentence_folder), tmp_path / "model")
+
+
+def test_a_step_cannot_leave_the_folder(sentence_folder, tmp_path):
+    modules = [{"path": "../1_Pooling", "type": "Pooling"}]
+    (sentence_folder / "modules.json").write_text(json.dumps(modules))
+    fetch_model(str(sentence_folder), tmp_path / "inside" / "model")
+    assert not (tmp_path / "inside" / "1_Pooling").exists()
 
 
 def offer(server, repository, files, kind="models", commit=COMMIT):

@@ -4,6 +4,7 @@ Only configuration, tokenizer and safetensors files are taken: no pickles, and n
 """
 
 import logging
+import re
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
@@ -23,7 +24,16 @@ WANTED = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    # Of sentence-transformers: which steps follow the network, and what they need.
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "[0-9]_Pooling/config.json",
+    "[0-9]_Dense/config.json",
+    "[0-9]_Dense/model.safetensors",
+    "[0-9]_Normalize/config.json",
 )
+STEP = re.compile("[0-9]_(Pooling|Dense|Normalize)")  # the folders above
 
 
 def fetch_model(
@@ -52,8 +62,9 @@ def fetch_model(
     Raises
     ------
     BabelscopeError
-        If the model cannot be reached, or its folder lacks weights in safetensors, configuration
-        or tokenizer, or needs code of its own.
+        If the model cannot be reached, or its folder lacks weights in safetensors (those of a
+        dense layer of sentence-transformers, too), configuration or tokenizer, or needs code of
+        its own.
     """
     if revision:
         if partial is None:
@@ -70,21 +81,26 @@ def fetch_model(
     files = _wanted_files(source, location)
     with atomic(output) as folder:
         folder.mkdir()
+        for step in _steps(source):
+            (folder / step).mkdir()  # a repository cannot hold the empty ones
         for file in files:
-            shutil.copy2(file, folder / file.name)
+            target = folder / file.relative_to(source)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy2(file, target)
     if revision and partial is not None:
         shutil.rmtree(partial)
 
 
 def _wanted_files(folder: Path, location: str) -> list[Path]:
-    names = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    files = [path for path in names if any(fnmatch(path.name, pattern) for pattern in WANTED)]
+    found = {path for pattern in WANTED for path in folder.glob(pattern) if path.is_file()}
+    files = sorted(found)
+    top = [path.name for path in files if path.parent == folder]
     for pattern, what in (
         ("config.json", "no config.json"),
         ("*.safetensors", "no weights in safetensors"),
         ("tokenizer.json", "no tokenizer.json"),
     ):
-        if not any(fnmatch(path.name, pattern) for path in files):
+        if not any(fnmatch(name, pattern) for name in top):
             raise BabelscopeError(
                 f"The model {location} has {what}.",
                 "Choose a revision that has it, or load the model with transformers, save it with"
@@ -108,7 +124,15 @@ def _wanted_files(folder: Path, location: str) -> list[Path]:
 
 def _weights(folder: Path) -> list[Path]:
     """Return the files that hold the weights, those an index lists if there is one."""
+    dense = [folder / step / "model.safetensors" for step in _steps(folder) if "Dense" in step]
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
-        return sorted(folder.glob("model*.safetensors"))
-    return [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+        return sorted(folder.glob("model*.safetensors")) + dense
+    return [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))] + dense
+
+
+def _steps(folder: Path) -> list[str]:
+    """Return the subfolders that sentence-transformers would read, of the steps known here."""
+    path = folder / "modules.json"
+    listed = read_json(path) if path.is_file() else []
+    return [one["path"] for one in listed if STEP.fullmatch(one["path"])]
