@@ -14,8 +14,8 @@ from babelscope.config import Variant
 
 @pytest.fixture(scope="module")
 def rules(request) -> str:
-    files = (f"workflow/rules/{name}.smk" for name in ("figures", "ticket_figures"))
-    return "".join((request.config.rootpath / file).read_text("utf-8") for file in files)
+    files = sorted((request.config.rootpath / "workflow/rules").glob("*.smk"))
+    return "".join(file.read_text("utf-8") for file in files)
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,5 @@ def test_a_figure_is_named_alike_everywhere(request, rules):
     made = set(re.findall(r"\"<results>/figures/tickets/\{+model\}+/(.+)\.png", rules))
     made = {name.replace("{{", "{").replace("}}", "}") for name in made}
     assert {name.replace("{tasks}", "") for name in figures_of(request, "TICKET")} == made
+    made = set(re.findall(r"\"<results>/figures/encoders/\{+model\}+/(.+)\.png", rules))
+    assert figures_of(request, "ENCODER") == made
