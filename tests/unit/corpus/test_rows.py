@@ -75,12 +75,13 @@ def test_the_parts_of_a_key():
     }
 
 
-def test_files_that_belong_together_are_there_together_or_not_at_all(tmp_path):
+def test_files_that_belong_together_are_there_together_or_not_at_all(tmp_path, caplog):
     for name in ("a", "b"):
         (tmp_path / name).touch()
     here, there, gone = (str(tmp_path / name) for name in ("a", "b", "c"))
     files = {"de/en/1": here, "de/en/2": there, "en/de/1": gone, "en/de/2": gone}
     assert files_by_pair(files) == {("de", "en"): [here, there]}
+    assert caplog.messages == ["no files for en/de"]
     with pytest.raises(BabelscopeError, match="The corpus has no de/en: .*/c does not exist"):
         files_by_pair({"de/en/1": here, "de/en/2": gone})
 

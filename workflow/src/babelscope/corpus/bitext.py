@@ -222,16 +222,12 @@ def _read_bucc(files: Sequence[str]) -> tuple[list[pd.DataFrame], list[dict[str,
             partners[0][pair[0]], partners[1][pair[1]] = pair[1], pair[0]
     tables, counts = [], []
     for side, by_name in zip(sides, partners, strict=True):
-        rows = [
-            (
-                name,
-                text,
-                by_name.get(name),
-                text if side is sides[0] else sides[0].get(by_name.get(name, ""), text),
-            )
-            for name, text in side.items()
-            if text
-        ]
+        rows = []
+        for name, text in side.items():
+            partner = by_name.get(name)
+            group = sides[0][partner] if side is sides[1] and partner else text
+            if text:
+                rows.append((name, text, partner, group))
         columns = pd.Index(["sent_id", "text", "partner", "group"])
         tables.append(pd.DataFrame(rows, columns=columns, dtype=object))
         counts.append({"found": len(side), "empty": len(side) - len(rows), "repeated": repeated})

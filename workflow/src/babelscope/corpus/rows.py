@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from babelscope.errors import BabelscopeError
 from babelscope.io import open_text, read_json, read_jsonl, read_lines
 from babelscope.seeds import stable_hash
+
+logger = logging.getLogger(__name__)
 
 Place = str  # where a row stands, for messages: the file and the line
 TABLE = "Correct languages or the row of config/corpora.tsv."
@@ -183,7 +186,7 @@ def files_by_pair(files: Mapping[str, str]) -> dict[tuple[str, ...], list[str]]:
     """Return the files that are there, by the one or two languages, and the split, of their keys.
 
     Corpora across languages have but some pairs of languages, and often in one direction only; so
-    a place without a file is left out, but no language may be without any.
+    a place without a file is left out, which the log says, but no language may be without any.
     """
     present: dict[tuple[str, ...], list[str]] = {}
     absent: dict[tuple[str, ...], str] = {}
@@ -200,6 +203,8 @@ def files_by_pair(files: Mapping[str, str]) -> dict[tuple[str, ...], list[str]]:
         for language in place[:2]:
             if language not in found:
                 need_file(path, language)
+    if absent:
+        logger.warning("no files for %s", ", ".join("/".join(place) for place in absent))
     return present
 
 
