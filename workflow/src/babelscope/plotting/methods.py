@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -46,7 +47,7 @@ class Method:
 
 
 METHODS = {
-    "source": Method("source encoder", "#555555", "o"),
+    "source": Method("source encoder", "#222222", "o"),
     "full-mono": Method("full, monolingual", "#ee99aa", "s"),
     "full-cross": Method("full, + cross-lingual", "#994455", "D", "////"),
     "modular-mono": Method("modular, no alignment", "#6699cc", "^"),
@@ -244,7 +245,8 @@ def method_bars(table: pd.DataFrame) -> Figure:
                 edgecolor="white",
                 linewidth=0,
             )
-            axis.hlines(row, drawn["low"], drawn["high"], color="black", linewidth=1.0)
+            shade = "#999999" if sum(to_rgb(style.colour)) < 0.5 else "black"
+            axis.hlines(row, drawn["low"], drawn["high"], color=shade, linewidth=1.0)
             right = drawn["value"] >= 0
             axis.annotate(
                 _written(drawn["value"], scale, star=False),
@@ -282,6 +284,7 @@ def language_gains(table: pd.DataFrame, languages: Rows, *, item: str) -> Figure
     sizes = table.drop_duplicates("language").set_index("language")["size"]
     codes = sorted(present(table, "language", languages), key=lambda code: (-sizes[code], code))
     row = 0.08 + 0.06 * len(methods) if len(codes) <= 10 else 0.05 + 0.045 * len(methods)
+    row = max(row, 0.27)  # two lines of text
     figure = new_figure(PAGE, row * len(codes) + 1.15)
     axes = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     shifts = np.linspace(-0.36, 0.36, len(methods)) if len(methods) > 1 else [0.0]
