@@ -1,0 +1,393 @@
+"""Whether one encoder is better than another: paired tests on the same examples."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import erfc, sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from babelscope.errors import BabelscopeError
+from babelscope.evaluation.classification import macro_f1s
+from babelscope.evaluation.intervals import bootstrap, percentile_interval
+from babelscope.evaluation.results import ALL
+from babelscope.evaluation.sts import spearman
+from babelscope.seeds import derive_seed
+
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+SIGNS = 2**22  # held at a time
+FAMILY = ["task", "corpus", "setting"]
+LANGUAGES = ["language1", "language2"]
+COLUMNS = [
+    *("task", "corpus", *LANGUAGES, "setting", "metric", "method", "reference"),
+    *("difference", "low", "high", "p", "p_holm", "test", "n"),
+]
+
+
+class Comparisons(NamedTuple):
+    """Differences of methods, by pair of languages and averaged over them.
+
+    Both have the columns ``task, corpus, language1, language2, setting, metric, method, reference,
+    difference, low, high, p, p_holm, test, n``, after ``model`` where the examples have it:
+    difference of the scores in the metric's own unit, with 95 % interval, two-sided p, and p by
+    `holm` over the whole table; languages are ``all`` in `means`.
+    """
+
+    pairs: pd.DataFrame
+    means: pd.DataFrame
+
+
+class _Part(NamedTuple):
+    """The examples of one pair of languages and direction.
+
+    Attributes
+    ----------
+    places
+        Shape (n,): their numbers among the examples of all languages.
+    gold
+        Shape (n,).
+    predictions
+        By method, shape (repetitions, n).
+    """
+
+    places: np.ndarray
+    gold: np.ndarray
+    predictions: dict[str, np.ndarray]
+
+
+def compare_methods(
+    examples: pd.DataFrame,
+    comparisons: Sequence[tuple[str, str]],
+    *,
+    resamples: int,
+    seed: int,
+) -> Comparisons:
+    """Test whether methods differ, on the examples that all of them were given.
+
+    Parameters
+    ----------
+    examples
+        Rows of `Results.examples` with ``method``, and perhaps ``model`` and ``seed``, in front.
+    comparisons
+        Pairs of a method and the reference that is subtracted.
+    resamples
+        Of the bootstrap, and sign flips.
+    seed
+        Draws them.
+
+    Returns
+    -------
+    See `Comparisons`.
+
+    Raises
+    ------
+    BabelscopeError
+        If a method is not there, or methods do not have the same examples.
+
+    Notes
+    -----
+    Intervals come from the paired bootstrap (Koehn 2004). Examples are drawn by name for all
+    languages of a corpus at once: translations of one sentence are not independent, so drawing them
+    language by language would make intervals of means too narrow; where languages share no names
+    the two are the same. The p value is that of flipping the signs of the examples' differences
+    where a score is a mean over examples (``sign-flip``), and otherwise twice the smaller share of
+    resamples on either side of zero (``bootstrap``); where nothing drawn is as extreme, that of the
+    normal distribution with the same standard deviation.
+
+    A score is averaged over repetitions (seeds, training sets), and the test is conditional on
+    them: it says whether these encoders differ, not whether the methods would if trained anew.
+    """
+    methods = list(dict.fromkeys(method for pair in comparisons for method in pair))
+    missing = [method for method in methods if not (examples["method"] == method).any()]
+    if missing:
+        raise BabelscopeError(
+            f"There are no examples of {', '.join(missing)}.", "Evaluate those methods first."
+        )
+    used = examples[examples["method"].isin(methods)]
+    if "seed" in used:
+        used = used.sort_values("seed", kind="stable")
+    used = used.assign(metric=used["metric"].str.replace(r"_(forward|backward)$", "", regex=True))
+    used = used.assign(direction=examples["metric"].loc[used.index])
+    labels = ["model"] if "model" in used else []
+    pairs, means = [], []
+    for key, family in used.groupby([*labels, *FAMILY, "metric"], sort=False):
+        named = dict(zip([*labels, *FAMILY, "metric"], key, strict=True))
+        ids = pd.Index(family["example"].unique())
+        parts = _parts(family, ids, methods, named)
+        metrics = [str(named["metric"])]
+        if named["task"] == "topics":
+            metrics.append("macro_f1")  # from the same examples
+        for metric in metrics:
+            place = named | {"metric": metric}
+            rows = _tested(
+                parts,
+                len(ids),
+                comparisons,
+                metric=metric,
+                resamples=resamples,
+                seed=derive_seed(seed, *(str(named[column]) for column in FAMILY)),
+                where=", ".join(map(str, place.values())),
+            )
+            for row in rows:
+                (means if row["language1"] == ALL else pairs).append(place | row)
+    columns = [*labels, *COLUMNS]
+    return Comparisons(*(_corrected(rows, columns) for rows in (pairs, means)))
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Return p values that control the error over all of them together (Holm 1979)."""
+    m = len(p)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(m)
+    adjusted[order] = np.maximum.accumulate((m - np.arange(m)) * p[order]).clip(max=1)
+    return adjusted
+
+
+def sign_flip_p(differences: np.ndarray, *, flips: int, seed: int) -> float:
+    """Return the two-sided p value of a sum of paired differences, by random flips of their signs.
+
+    Parameters
+    ----------
+    differences
+        Shape (n,), each exchanged for its negative if the methods are.
+    flips, seed
+        How many are drawn; p is (1 + as extreme) / (1 + drawn), where there are such.
+    """
+    rng = np.random.default_rng(seed)
+    observed = abs(differences.sum())
+    size = max(1, SIGNS // len(differences))
+    extreme = 0
+    for start in range(0, flips, size):
+        shape = min(size, flips - start), len(differences)
+        signs = rng.integers(0, 2, shape, dtype=np.int8).astype(np.float64) * 2 - 1
+        sums = np.abs(signs @ differences)
+        extreme += int((sums >= observed * (1 - 1e-9) - 1e-12).sum())
+    if extreme:
+        return (1 + extreme) / (1 + flips)
+    return _tail(observed / np.sqrt(np.sum(differences**2)), 1 / (1 + flips))
+
+
+def bootstrap_p(observed: float, resampled: np.ndarray) -> float:
+    """Return the two-sided p value of a difference from its values in resamples.
+
+    Parameters
+    ----------
+    observed
+        The difference.
+    resampled
+        Shape (resamples,); p is 2 (1 + on the other side of zero) / (1 + resamples), at most 1.
+        NaN is left out.
+    """
+    known = resampled[np.isfinite(resampled)]
+    beyond = int(min((known <= 0).sum(), (known >= 0).sum()))
+    if beyond:
+        return min(1.0, 2 * (1 + beyond) / (1 + len(known)))
+    return _tail(observed / known.std(), 2 / (1 + len(known)))
+
+
+def _tail(ratio: float, most: float) -> float:
+    """Return the two-sided p of a difference over its standard deviation, at most `most`.
+
+    Where nothing drawn is as extreme, drawing has told no more than `most`, which a correction for
+    many comparisons would raise above any level; beyond it the normal distribution is trusted.
+    """
+    return min(most, erfc(abs(float(ratio)) / sqrt(2)))
+
+
+def _corrected(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p"].to_numpy(np.float64)))[list(columns)]
+
+
+def _parts(
+    family: pd.DataFrame, ids: pd.Index, methods: Sequence[str], named: dict[str, Any]
+) -> dict[tuple[str, str], list[_Part]]:
+    """Return by pair of languages the examples of each direction."""
+    found: dict[tuple[str, str], list[_Part]] = {}
+    for key, rows in family.groupby([*LANGUAGES, "direction"], sort=False):
+        where = ", ".join(str(value) for value in (*named.values(), *key[:2]))
+        names = pd.Index(rows["example"].unique())
+        gold = rows.drop_duplicates("example").set_index("example")["gold"].reindex(names)
+        if rows.groupby("example")["gold"].nunique().max() > 1:
+            raise BabelscopeError(
+                f"{where}: what is right of an example differs between methods.",
+                "Evaluate all methods on the same corpus.",
+            )
+        predictions = {}
+        for method in methods:
+            own = rows[rows["method"] == method]
+            repetition = own.groupby("example").cumcount().rename("repetition")
+            wide = own.assign(repetition=repetition).pivot(
+                index="example", columns="repetition", values="prediction"
+            )
+            wide = wide.reindex(names)
+            if named["task"] == "mining":
+                wide = wide.fillna(0.0)  # a pair that is gold or mined by another, but not by this
+            if wide.isna().to_numpy().any() or wide.empty:
+                raise BabelscopeError(
+                    f"{where}: {method} was not given the same examples as"
+                    f" {', '.join(one for one in methods if one != method)}.",
+                    "Evaluate all methods on the same corpus and languages.",
+                )
+            predictions[method] = wide.to_numpy(np.float64).T
+        part = _Part(ids.get_indexer(names), gold.to_numpy(np.float64), predictions)
+        found.setdefault((str(key[0]), str(key[1])), []).append(part)
+    return found
+
+
+def _tested(
+    parts: dict[tuple[str, str], list[_Part]],
+    n: int,
+    comparisons: Sequence[tuple[str, str]],
+    *,
+    metric: str,
+    resamples: int,
+    seed: int,
+    where: str,
+) -> list[dict[str, Any]]:
+    """Return the rows of one metric: each pair of languages, then the mean over them."""
+    methods = list(dict.fromkeys(method for pair in comparisons for method in pair))
+    numbers = {method: number for number, method in enumerate(methods)}
+    if metric == "spearman_drop":
+        statistic = partial(_bias, [part for some in parts.values() for part in some], methods)
+    else:
+        statistic = partial(_scores, METRICS[metric], list(parts.values()), methods)
+    values = statistic(np.ones((1, n), np.int64))[0]  # (methods, columns)
+    drawn = bootstrap(statistic, n, resamples=resamples, seed=seed)  # (resamples, methods, columns)
+    columns = [(ALL, ALL)] if metric == "spearman_drop" else [*parts, (ALL, ALL)]
+    rows = []
+    for column, languages in enumerate(columns):
+        some = [parts[languages]] if languages in parts else list(parts.values())
+        used = np.unique(np.concatenate([part.places for one in some for part in one]))
+        for method, reference in comparisons:
+            one, other = numbers[method], numbers[reference]
+            differences = drawn[:, one, column] - drawn[:, other, column]
+            low, high = percentile_interval(differences, where)
+            change = float(values[one, column] - values[other, column])
+            if metric in OUTCOMES:
+                single = _single(OUTCOMES[metric], some, n, method, reference)
+                p = sign_flip_p(single[used], flips=resamples, seed=seed)
+            else:
+                p = bootstrap_p(change, differences)
+            rows.append(
+                {
+                    "language1": languages[0],
+                    "language2": languages[1],
+                    "method": method,
+                    "reference": reference,
+                    "difference": change,
+                    "low": low,
+                    "high": high,
+                    "p": p,
+                    "test": "sign-flip" if metric in OUTCOMES else "bootstrap",
+                    "n": len(used),
+                }
+            )
+    return rows
+
+
+def _scores(
+    metric: Metric, parts: Sequence[Sequence[_Part]], methods: Sequence[str], weights: np.ndarray
+) -> np.ndarray:
+    """Return each method's score in % by pair of languages, and the mean over them, last.
+
+    Returns
+    -------
+    Shape (resamples, methods, pairs of languages + 1).
+    """
+    columns = []
+    for some in parts:
+        directions = []
+        for part in some:
+            drawn = weights[:, part.places]
+            directions.append(
+                [metric(part.predictions[one], part.gold, drawn).mean(axis=1) for one in methods]
+            )
+        columns.append(np.mean(directions, axis=0))  # (methods, resamples)
+    single = 100 * np.stack(columns, axis=-1).swapaxes(0, 1)  # (resamples, methods, pairs)
+    return np.concatenate([single, single.mean(axis=-1, keepdims=True)], axis=-1)
+
+
+def _bias(parts: Sequence[_Part], methods: Sequence[str], weights: np.ndarray) -> np.ndarray:
+    """Return each method's drop of Spearman's correlation x 100, shape (resamples, methods, 1)."""
+    drawn = [weights[:, part.places] for part in parts]
+    together = np.concatenate(drawn, axis=1)
+    gold = np.concatenate([part.gold for part in parts])
+    found = []
+    for method in methods:
+        predictions = [part.predictions[method] for part in parts]
+        single = [
+            _correlations(one, part.gold, some)
+            for one, part, some in zip(predictions, parts, drawn, strict=True)
+        ]
+        whole = _correlations(np.concatenate(predictions, axis=1), gold, together)
+        found.append((np.mean(single, axis=0) - whole).mean(axis=1))
+    return 100 * np.stack(found, axis=-1)[..., None]
+
+
+def _single(
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    parts: Sequence[Sequence[_Part]],
+    n: int,
+    method: str,
+    reference: str,
+) -> np.ndarray:
+    """Return what each example adds to the difference of two methods, shape (n,)."""
+    found = np.zeros(n)
+    for some in parts:
+        for part in some:
+            one, other = (
+                of(part.predictions[name], part.gold).mean(axis=0) for name in (method, reference)
+            )
+            found[part.places] += (one - other) / (len(part.places) * len(some) * len(parts))
+    return found
+
+
+def _errors(predictions: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    return gold - predictions
+
+
+def _hits(predictions: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    return (predictions == gold).astype(np.float64)
+
+
+def _drops(predictions: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    return predictions - gold
+
+
+# Scores that are means over examples, by what each example counts.
+OUTCOMES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "error": _errors,
+    "accuracy": _hits,
+    "accuracy_drop": _drops,
+}
+
+
+def _correlations(predictions: np.ndarray, gold: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return np.stack([spearman(one, gold, weights) for one in predictions], axis=1)
+
+
+def _f1s(predictions: np.ndarray, gold: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    right = weights @ (predictions * gold).T
+    sums = weights @ predictions.T + (weights @ gold)[:, None]
+    return np.divide(2 * right, sums, out=np.full(sums.shape, np.nan), where=sums > 0)
+
+
+def _mean_outcomes(
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    predictions: np.ndarray,
+    gold: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    totals = weights.sum(axis=1, keepdims=True)
+    sums = weights @ of(predictions, gold).T
+    return np.divide(sums, totals, out=np.full(sums.shape, np.nan), where=totals > 0)
+
+
+METRICS: dict[str, Metric] = {
+    "spearman": _correlations,
+    "macro_f1": macro_f1s,
+    "f1": _f1s,
+} | {name: partial(_mean_outcomes, of) for name, of in OUTCOMES.items()}
