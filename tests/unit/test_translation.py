@@ -16,9 +16,11 @@ from babelscope.io import read_table, write_table
 from babelscope.translation import translate_pairs
 
 GERMAN = {"the": "der", "dog": "hund", "sees": "sieht"}
+CODES = {"en": "eng_Latn", "de": "deu_Latn", "zh": "zho_Hans"}
 SETTINGS = {
-    "source": "eng_Latn",
-    "target": "deu_Latn",
+    "pivot": "en",
+    "language": "de",
+    "codes": CODES,
     "beams": 1,
     "max_tokens": 10,
     "batch_tokens": 60,
@@ -46,15 +48,17 @@ def translate(translator, tmp_path):
     def run(anchor, positive, negative=None, model=translator, **changes):
         table = pd.DataFrame(
             {
+                "language": changes.get("pivot", "en"),
                 "sent_id": [f"x{number}" for number in range(len(anchor))],
                 "anchor": anchor,
                 "positive": positive,
                 "negative": negative if negative is not None else [None] * len(anchor),
             }
         )
-        write_table(tmp_path / "en.parquet", table)
+        other = table.assign(language="fr", anchor="le chat", sent_id="y")
+        write_table(tmp_path / "read.parquet", pd.concat([other, table]))
         counts = translate_pairs(
-            tmp_path / "en.parquet",
+            tmp_path / "read.parquet",
             tmp_path / "de.parquet",
             model=model,
             folder=tmp_path / "work",
@@ -91,7 +95,8 @@ def test_rows_are_translated_in_their_order(translate, beams):
     texts = english(60)
     negative = [text if number % 3 else None for number, text in enumerate(texts[40:])]
     counts, table = translate(texts[:20], texts[20:40], negative, beams=beams)
-    assert list(table) == ["sent_id", "anchor", "positive", "negative"]
+    assert list(table) == ["language", "sent_id", "anchor", "positive", "negative"]
+    assert set(table.language) == {"de"}
     assert list(table.sent_id) == [f"x{number}" for number in range(20)]
     assert same(table.anchor, map(german, texts[:20]))
     assert same(table.positive, map(german, texts[20:40]))
@@ -154,13 +159,13 @@ def greedy(folder, text, source, target, most):
     return tokenizer.decode(tokens, skip_special_tokens=True), tokens[-1] == code("</s>")
 
 
-@pytest.mark.parametrize("target", ["deu_Latn", "zho_Hans"])
-@pytest.mark.parametrize("source", ["eng_Latn", "deu_Latn"])
-def test_both_languages_are_told_to_the_model(translate, translator, source, target):
+@pytest.mark.parametrize("language", ["de", "zh"])
+@pytest.mark.parametrize("pivot", ["en", "de"])
+def test_both_languages_are_told_to_the_model(translate, translator, pivot, language):
     texts = english(12)
-    counts, table = translate(texts[:6], texts[6:], source=source, target=target, max_tokens=7)
+    counts, table = translate(texts[:6], texts[6:], pivot=pivot, language=language, max_tokens=7)
     found = [*table.anchor, *table.positive]
-    wanted = [greedy(translator, text, source, target, 7) for text in texts]
+    wanted = [greedy(translator, text, CODES[pivot], CODES[language], 7) for text in texts]
     assert found == [text for text, _ in wanted]
     assert counts["unfinished"] == sum(not finished for _, finished in wanted)
 
@@ -210,7 +215,7 @@ def test_what_comes_out_empty_keeps_its_source(translate, mute, caplog):
 def test_a_translator_that_says_nothing_is_refused(translate, mute):
     texts = english(6)
     mute(texts[4:])
-    with pytest.raises(BabelscopeError, match="translated 2 of 6 sentences into deu_Latn as not"):
+    with pytest.raises(BabelscopeError, match="translated 2 of 6 sentences into de as not"):
         translate(texts[:3], texts[3:])
 
 
@@ -256,13 +261,13 @@ def changed_weight(translator, tmp_path, name, factor):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"target": "zho_Hant"}, "no language zho_Hant; near to it are zho_Hans.*languages.tsv"),
-        ({"source": "fra_Latn"}, "no language fra_Latn. Correct the column flores"),
+        ({"de": "zho_Hant"}, "no language zho_Hant; near to it are zho_Hans.*languages.tsv"),
+        ({"en": "fra_Latn"}, "no language fra_Latn. Correct the column flores"),
     ],
 )
 def test_a_language_that_the_tokenizer_lacks(translate, changes, message):
     with pytest.raises(BabelscopeError, match=message):
-        translate(["the"], ["dog"], **changes)
+        translate(["the"], ["dog"], codes=CODES | changes)
 
 
 @pytest.mark.parametrize("family", ["xlm-roberta", "t5"])
@@ -306,7 +311,7 @@ def test_a_tokenizer_that_does_not_mark_languages(translate, translator, tmp_pat
     settings = json.loads(path.read_text()) | {"tokenizer_class": "TokenizersBackend"}
     path.write_text(json.dumps(settings))
     with pytest.raises(BabelscopeError, match="does not mark the language.*NllbTokenizer"):
-        translate(["the"], ["dog"], model=folder, source="zho_Hans")
+        translate(["the"], ["dog"], model=folder, codes=CODES | {"en": "zho_Hans"})
 
 
 @pytest.mark.parametrize(
@@ -322,11 +327,19 @@ def test_a_row_without_a_text(translate, columns, message):
         translate(*columns)
 
 
-def test_a_table_without_a_column(translator, tmp_path):
-    write_table(tmp_path / "en.parquet", pd.DataFrame({"sent_id": ["a"], "anchor": ["the"]}))
-    with pytest.raises(BabelscopeError, match="no column positive, negative; there are sent_id"):
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"anchor": ["the"]}, "no column positive, negative; there are language, sent_id, anchor"),
+        ({"anchor": ["le"], "positive": ["chat"], "negative": [None]}, "no pairs in en"),
+    ],
+)
+def test_a_table_without_a_column_or_the_pivot(translator, tmp_path, columns, message):
+    table = pd.DataFrame({"language": ["fr"], "sent_id": ["a"]} | columns)
+    write_table(tmp_path / "read.parquet", table)
+    with pytest.raises(BabelscopeError, match=message):
         translate_pairs(
-            tmp_path / "en.parquet",
+            tmp_path / "read.parquet",
             tmp_path / "de.parquet",
             model=translator,
             folder=tmp_path / "work",

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,18 +33,19 @@ def translate_pairs(
     pairs: str | Path,
     output: str | Path,
     *,
+    pivot: str,
+    language: str,
+    codes: Mapping[str, str],
     model: str | Path,
-    source: str,
-    target: str,
     folder: str | Path,
     beams: int,
     max_tokens: int,
     batch_tokens: int,
-    shard_sentences: int,
     device: str,
     precision: str,
+    shard_sentences: int = 1000,
 ) -> dict[str, int]:
-    """Translate a table of paraphrase pairs or triples into the same table in another language.
+    """Translate the pivot's pairs and triples of sentences into another language.
 
     Every different sentence is translated once. What is finished is kept in `folder`, a file for
     every `shard_sentences` of them, and another call with the same model, texts and settings goes
@@ -54,15 +55,17 @@ def translate_pairs(
     Parameters
     ----------
     pairs
-        Parquet table of ``sent_id``, ``anchor``, ``positive`` and ``negative`` (text or None).
+        Parquet table of ``language``, ``sent_id``, ``anchor``, ``positive`` and ``negative``, text
+        or None, as :func:`~babelscope.corpus.pairs.read_pairs` returns it.
     output
-        The Parquet table to write: the same columns, rows and order.
+        The Parquet table to write: the same columns, and the pivot's rows in their order.
+    pivot, language
+        From which language, and into which.
+    codes
+        What the translator calls these two: by FLORES-200, such as ``eng_Latn``.
     model
         Folder of a model such as NLLB-200: a M2M100 with safetensors weights, whose tokenizer has a
         token for every language.
-    source, target
-        Codes of the two languages as the tokenizer spells them: those of FLORES-200, such as
-        ``eng_Latn``.
     folder
         Of what is finished so far, for this one table and language; removed at the end.
     beams
@@ -72,12 +75,12 @@ def translate_pairs(
     batch_tokens
         Most tokens translated at once: those of the sources, with padding, times `beams`. A
         sentence with more than that is a batch by itself.
-    shard_sentences
-        Sentences in a file of `folder`.
     device
         Such as ``cpu`` or ``cuda``.
     precision
         Of weights and arithmetic: ``float32``, ``bf16`` or ``fp16``.
+    shard_sentences
+        Sentences in a file of `folder`.
 
     Returns
     -------
@@ -90,11 +93,12 @@ def translate_pairs(
     Raises
     ------
     BabelscopeError
-        If the table lacks a column or a text, the folder holds no translator, its tokenizer lacks a
-        language, the arithmetic overflows, more than one sentence in a hundred comes out empty,
-        another process uses `folder`, or SIGTERM or SIGUSR1 arrived.
+        If the table lacks a column, a text or the pivot, the folder holds no translator, its
+        tokenizer lacks a language, the arithmetic overflows, more than one sentence in a hundred
+        comes out empty, another process uses `folder`, or SIGTERM or SIGUSR1 arrived.
     """
-    table = _read_pairs(pairs)
+    table = _read_pairs(pairs, pivot)
+    source, target = codes[pivot], codes[language]
     texts = [text for name in TEXTS for text in table[name] if text is not None]
     sentences = list(dict.fromkeys(texts))
     with checkpoints.locked(folder):
@@ -123,29 +127,35 @@ def translate_pairs(
             "unfinished": sum(not record["finished"] for record in done),
             "empty": sum(not record["text"] for record in done),
         }
-        _report(counts, model, target)
+        _report(counts, model, language)
         translations = {
             sentence: record["text"] or sentence
             for sentence, record in zip(ordered, done, strict=True)
         }
         for name in TEXTS:
             table[name] = [None if text is None else translations[text] for text in table[name]]
-        write_table(output, table)
+        write_table(output, table.assign(language=language))
         shutil.rmtree(folder)
     return counts
 
 
-def _read_pairs(path: str | Path) -> "pd.DataFrame":
-    """Return a table of pairs with None where there is no negative; refuse one without a text."""
+def _read_pairs(path: str | Path, language: str) -> "pd.DataFrame":
+    """Return a language's pairs, with None where there is no negative; all else must be text."""
     table = read_table(path)
-    missing = [name for name in ("sent_id", *TEXTS) if name not in table]
+    columns = ["language", "sent_id", *TEXTS]
+    missing = [name for name in columns if name not in table]
     if missing:
         raise BabelscopeError(
             f"{path} has no column {', '.join(missing)};"
             f" there are {', '.join(map(str, table.columns))}.",
             "Make the table of the pivot's pairs anew.",
         )
-    table = table[["sent_id", *TEXTS]].astype(object)
+    table = table.loc[table["language"] == language, columns].astype(object)
+    if table.empty:
+        raise BabelscopeError(
+            f"{path} has no pairs in {language}, from which others would be translated.",
+            "Choose pairs that have the pivot.",
+        )
     table["negative"] = table["negative"].where(table["negative"].notna(), None)
     for name in TEXTS:
         for row, text in zip(table["sent_id"], table[name], strict=True):
@@ -223,15 +233,15 @@ def _batches(rows: Iterable[int], lengths: np.ndarray, tokens: int) -> Iterator[
     yield batch
 
 
-def _report(counts: dict[str, int], model: str | Path, target: str) -> None:
+def _report(counts: dict[str, int], model: str | Path, language: str) -> None:
     """Log what is not as it should be, and refuse a translator that says nothing."""
     for what in ("cut", "unfinished", "empty"):
         if counts[what]:
-            logger.warning("%s: %d of %d are %s", target, counts[what], counts["sentences"], what)
+            logger.warning("%s: %d of %d are %s", language, counts[what], counts["sentences"], what)
     if counts["empty"] > max(1, MOST_EMPTY * counts["sentences"]):
         raise BabelscopeError(
-            f"{model} translated {counts['empty']} of {counts['sentences']} sentences into {target}"
-            " as nothing.",
+            f"{model} translated {counts['empty']} of {counts['sentences']} sentences into"
+            f" {language} as nothing.",
             "Choose another translator, or take the language out of the configuration.",
         )
 
