@@ -37,6 +37,8 @@ include: "workflow/rules/encode.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/ticket_figures.smk"
+include: "workflow/rules/encoders.smk"
+include: "workflow/rules/encoder_figures.smk"
 
 
 rule all:
@@ -56,6 +58,12 @@ rule tickets:
     """Every table and figure of the study of lottery tickets."""
     input:
         tickets_targets,
+
+
+rule encoders:
+    """Every table and figure of the study of sentence encoders, and the encoders themselves."""
+    input:
+        encoders_targets,
 
 
 rule figures:

@@ -6,8 +6,13 @@ from itertools import product
 from pathlib import Path
 
 from babelscope.config import (
+    EVALUATED,
+    MODULAR,
+    STRATEGIES,
+    WHOLE,
     Corpus,
     Model,
+    check_encoders,
     check_names,
     check_tickets,
     load_settings,
@@ -47,6 +52,8 @@ LANGS = settings.languages
 BUDGETS = [budget.name for budget in settings.heads.budgets]
 BUILT = [name for name in settings.models if models[name].source == "build"]
 TICKET_LANGS = settings.tickets.languages
+ENCODER_LANGS = settings.encoders.languages
+ENCODER_METHODS = settings.encoders.methods
 SPLITS = ["train", "valid", "test"]
 DATASETS = sorted({task.corpus for task in (settings.tasks.ner, settings.tasks.nli)})
 GPUS = settings.compute.processes if settings.compute.device == "cuda" else 0
@@ -138,6 +145,14 @@ TICKET_FIGURES = {
     "typology": ["dendrogram.k{kept}", "typology.k{kept}"],
     "representations": ["retrieval_{pooling}", "cka_ticket_vs_full"],
 }
+ENCODER_TABLES = ["corpus", "scores", "comparisons", "main", "per_language"]
+ENCODER_FIGURES = {  # by the rule that draws them
+    "main": ["main_monolingual", "main_crosslingual"],
+    "languages": ["per_language/{task}"],
+    "strategies": ["strategies"],
+    "structure": ["rsim_and_transfer", "language_bias"],
+    "map": ["sentence_map"],
+}
 
 
 wildcard_constraints:
@@ -155,7 +170,11 @@ wildcard_constraints:
     budget=any_of(BUDGETS),
     masks=any_of(["full", *BUDGETS]),
     subnetwork=any_of(["full", *LANGS]),
-    corpus=any_of(settings.parallel.corpora),
+    corpus=any_of([*settings.parallel.corpora, *settings.encoders.evaluated]),
+    pairs=any_of(settings.encoders.pairs),
+    whole=any_of(WHOLE[1:]),
+    method=any_of(ENCODER_METHODS),
+    strategy=any_of(STRATEGIES),
     comparison=any_of(COMPARISONS),
     draw=any_of(range(settings.heads.draws)),
 
@@ -265,6 +284,9 @@ def patterns_of(wildcards):
     row = corpora[wildcards.corpus]
     if not row.url.startswith("hf:"):
         return []
+    if row.kind in ("pairs", *EVALUATED):
+        files = study_files(wildcards.corpus, "").values()
+        return list(dict.fromkeys(file.removeprefix("/") for file in files))
     names = [name for name, _, _ in row.parts.values()] if row.splits else [""]
     path = row.path.removeprefix("{fetched}/")
     paths = product(names, TICKET_LANGS if row.splits else LANGS)
@@ -502,7 +524,11 @@ def several_tasks(path):
 
 def study_targets(wildcards):
     """Return every table and figure of the studies that the configuration names."""
-    studies = {"heads": heads_targets, "tickets": tickets_targets}
+    studies = {
+        "heads": heads_targets,
+        "tickets": tickets_targets,
+        "encoders": encoders_targets,
+    }
     return [file for study in settings.studies for file in studies[study](wildcards)]
 
 
@@ -701,3 +727,272 @@ def checkpoints_of_transfer(wildcards, output):
     """Return the folder in which a transfer keeps the networks it has trained."""
     home = Path(output.scores).parents[1] / ".checkpoints"
     return str(home / f"{wildcards.lang}-k{wildcards.kept}")
+
+
+def encoders_targets(wildcards):
+    """Return every table and figure of the encoders study, and the encoders to be exported."""
+    try:
+        check_encoders(settings, corpora, models)
+    except BabelscopeError as error:
+        raise WorkflowError(str(error)) from None
+    return [file for model in settings.models for file in encoders_files(model)]
+
+
+def encoders_files(model):
+    """Return one model's tables, figures and exported encoders of the encoders study."""
+    return (
+        expand(
+            "<results>/tables/encoders/{model}/{table}.{kind}",
+            model=model,
+            table=ENCODER_TABLES,
+            kind=["parquet", "csv"],
+        )
+        + expand(
+            "<results>/figures/encoders/{model}/{figure}.{kind}",
+            model=model,
+            figure=[name for rule in ENCODER_FIGURES for name in encoder_figures(rule)],
+            kind=["png", "pdf", "csv"],
+        )
+        + expand(
+            "<results>/models/{model}/encoders/s{seed}/exported/{method}/{lang}",
+            model=model,
+            seed=settings.seeds,
+            method=settings.encoders.exported,
+            lang=ENCODER_LANGS,
+        )
+    )
+
+
+def encoder_tasks():
+    """Return the tasks that encoders are judged by: those of the corpora, and retrieval."""
+    kinds = [corpora[name].kind for name in settings.encoders.evaluated]
+    return list(dict.fromkeys([*kinds, "bitext"]))
+
+
+def encoder_figures(rule):
+    """Return the figures of the encoders study that a rule draws."""
+    strategies = settings.encoders.strategies
+    needs = {"strategies": len(strategies) > 1}
+    return [
+        figure.replace("{task}", task)
+        for figure in ENCODER_FIGURES[rule]
+        if needs.get(rule, True)
+        for task in (encoder_tasks() if "{task}" in figure else [""])
+    ]
+
+
+def languages_of(name):
+    """Return the languages of the encoders study that a corpus has."""
+    codes = corpora[name].codes
+    return [lang for lang in ENCODER_LANGS if lang in codes or not codes]
+
+
+def translated_languages(name):
+    """Return the languages into which pairs are translated, since their corpus lacks them."""
+    present = languages_of(name)
+    return [lang for lang in ENCODER_LANGS if lang not in present]
+
+
+def pairs_of(langs):
+    """Return the files with the pairs of some languages: as they were read, or translated."""
+    return list(
+        dict.fromkeys(
+            (
+                f"<results>/text/pairs/{name}/read.parquet"
+                if lang in languages_of(name)
+                else f"<results>/text/pairs/{name}/{lang}.parquet"
+            )
+            for name in settings.encoders.pairs
+            for lang in langs
+        )
+    )
+
+
+def language_pairs(wildcards):
+    """Return the files with the pairs of one language."""
+    return pairs_of([wildcards.lang])
+
+
+def aligned_pairs(wildcards):
+    """Return the files with the pairs of a language and of the pivot."""
+    return pairs_of([settings.pivot, wildcards.lang])
+
+
+def study_corpus(wildcards):
+    """Return the name of the corpus of pairs, or of the evaluation corpus, of a job."""
+    return wildcards.get("pairs") or wildcards.corpus
+
+
+def corpus_sources(wildcards):
+    """Return what a corpus of encoders is read from: its files, or the folder they come in.
+
+    Files that are not there are left out; the job says which, and in which language.
+    """
+    name = study_corpus(wildcards)
+    row = corpora[name]
+    if "{fetched}" in row.path:
+        return f"<resources>/corpora/{name}"
+    if "{demo}" in row.path:
+        return f"<resources>/demo/{row.kind}"
+    files = study_files(name, settings.data_root)
+    return [file for file in dict.fromkeys(files.values()) if Path(file).exists()]
+
+
+def corpus_places(wildcards, input):
+    """Return the files of a corpus of encoders by language, pair of languages, split or part."""
+    name = study_corpus(wildcards)
+    path = corpora[name].path
+    root = settings.data_root
+    if "{fetched}" in path:
+        root = str(input.sources)
+    elif "{demo}" in path:
+        root = str(Path(input.sources).parent)
+    return study_files(name, root)
+
+
+def study_files(name, root):
+    """Return the files of a corpus of encoders, wherever its folder is.
+
+    Keys are what the path leaves open, joined by `/`: a language, or two where it names two; then,
+    where there are several, a split and the number of the file among those that belong together.
+    """
+    row = corpora[name]
+    paths = [
+        re.sub(r"\{(fetched|demo|data_root)\}", lambda _: root, path)
+        for path in row.path.split()
+    ]
+    present = languages_of(name)
+    if re.search(r"\{(lang|code)2\}", row.path):
+        pivot = settings.pivot
+        others = [lang for lang in present if lang != pivot]
+        places = [(lang, lang) for lang in present] if row.kind == "sts" else []
+        places += [pair for lang in others for pair in ((pivot, lang), (lang, pivot))]
+    else:
+        places = [(lang,) for lang in present]
+    splits = (
+        [name for name, _, _ in row.parts.values()] if "{split}" in row.path else [""]
+    )
+    files = {}
+    for place, split in product(places, dict.fromkeys(splits)):
+        for number, path in enumerate(paths, start=1):
+            key = [*place, split, str(number) if len(paths) > 1 else ""]
+            file = in_place(path, place, row.codes).replace("{split}", split)
+            files["/".join(filter(None, key))] = file
+    return files
+
+
+def in_place(path, place, codes):
+    """Return a path for one language, or for two, in whatever codes it names them."""
+    for number, lang in zip(("1", "2") if len(place) == 2 else ("",), place):
+        own = codes.get(lang) or languages[lang].iso639_3
+        path = path.replace(f"{{code{number}}}", own)
+        path = path.replace(f"{{lang{number}}}", lang)
+    return in_language(path, place[0])
+
+
+def corpus_reading(wildcards):
+    """Return how a corpus of encoders is read."""
+    name = study_corpus(wildcards)
+    row = corpora[name]
+    if row.kind == "pairs":
+        return {"format": row.format}
+    keywords = row.model_dump(include={"kind", "format", "id_column"})
+    codes = {
+        lang: row.codes.get(lang) or languages[lang].iso639_3
+        for lang in languages_of(name)
+    }
+    return keywords | {
+        "parts": row.parts,
+        "labels": row.labels.split(),
+        "codes": codes,
+        "pivot": settings.pivot,
+    }
+
+
+def modules_of(method, lang, seed="{seed}"):
+    """Return the folders of a language's modules, in the order they are stacked."""
+    home = f"<results>/models/{{model}}/encoders/s{seed}/{lang}"
+    strategy = method.removeprefix("modular-")
+    aligned = strategy in STRATEGIES and lang != settings.pivot
+    return {
+        "language": f"{home}/language",
+        "sentence": f"{home}/sentence",
+        **({"alignment": f"{home}/{strategy}"} if aligned else {}),
+    }
+
+
+def encoder_parts(wildcards):
+    """Return the folders that an encoder consists of, the source's first."""
+    if wildcards.method in WHOLE[1:]:
+        return ["<results>/models/{model}/encoders/s{seed}/{method}"]
+    langs = [] if wildcards.method == "source" else ENCODER_LANGS
+    modules = [
+        folder
+        for lang in langs
+        for folder in modules_of(wildcards.method, lang, wildcards.seed).values()
+    ]
+    return [base_of(wildcards), *modules]
+
+
+def encoder_modules(wildcards, input):
+    """Return the folders of the modules by language and kind; none of an encoder that has none."""
+    if wildcards.method in WHOLE:
+        return {}
+    paths = iter(input.encoder[1:])
+    return {
+        lang: {kind: next(paths) for kind in modules_of(wildcards.method, lang)}
+        for lang in ENCODER_LANGS
+    }
+
+
+def exported_parts(wildcards):
+    """Return the source and one language's modules."""
+    modules = modules_of(wildcards.method, wildcards.lang, wildcards.seed)
+    return [base_of(wildcards), *modules.values()]
+
+
+def exported_modules(wildcards, input):
+    """Return the folders of one language's modules by kind."""
+    return dict(zip(modules_of(wildcards.method, wildcards.lang), input.encoder[1:]))
+
+
+def checkpoints_of_encoder(wildcards, output):
+    """Return the folder in which the training of an encoder or of its parts keeps its state."""
+    model = Path(output[0])
+    home = next(
+        folder for folder in model.parents if folder.name == f"s{wildcards.seed}"
+    )
+    return str(home / ".checkpoints" / "-".join(model.relative_to(home).parts))
+
+
+def parts_of_translation(wildcards, output):
+    """Return the folder in which a translation keeps what is done."""
+    return str(Path(output[0]).parent / ".parts" / wildcards.lang)
+
+
+def begins_with(wildcards):
+    """Return the encoder that a training of one network for all languages begins with."""
+    if wildcards.whole == "full-cross":
+        return "<results>/models/{model}/encoders/s{seed}/full-mono"
+    return base_of(wildcards)
+
+
+def whole_training(wildcards):
+    """Return how one network for all languages is trained: in each by itself, or across them."""
+    return section(
+        "encoders.cross" if wildcards.whole == "full-cross" else "encoders.full"
+    )
+
+
+def languages_per_batch(wildcards):
+    """Return how many languages a batch mixes."""
+    return settings.encoders.cross_languages if wildcards.whole == "full-cross" else 1
+
+
+def pair_training(path):
+    """Return the settings of a training on pairs apart from those that no result depends on."""
+    return {
+        key: value
+        for key, value in section(path).items()
+        if key not in TASK_HOUSEKEEPING
+    }

@@ -15,6 +15,10 @@ rule build_demo:
         parallel="<resources>/demo/parallel.tsv",
         ner=directory("<resources>/demo/ner"),
         nli=directory("<resources>/demo/nli"),
+        pairs=directory("<resources>/demo/pairs"),
+        sts=directory("<resources>/demo/sts"),
+        topics=directory("<resources>/demo/topics"),
+        reading=directory("<resources>/demo/reading"),
     log:
         "<logs>/build_demo.log",
     benchmark:
@@ -26,7 +30,7 @@ rule build_demo:
         mem_mb=2000,
         runtime=30,
     params:
-        version=2,
+        version=3,
         settings=section("demo"),
         languages={lang: languages[lang].wiki for lang in LANGS},
         date=settings.dumps.date["default"],
@@ -70,7 +74,14 @@ rule download_corpus:
     benchmark:
         "<benchmarks>/download_corpus/{corpus}.tsv"
     wildcard_constraints:
-        corpus=any_of([*settings.parallel.corpora, *DATASETS]),
+        corpus=any_of(
+            [
+                *settings.parallel.corpora,
+                *DATASETS,
+                *settings.encoders.pairs,
+                *settings.encoders.evaluated,
+            ]
+        ),
     conda:
         "../../envs/text.yaml"
     threads: 1
@@ -98,7 +109,11 @@ rule download_model:
     benchmark:
         "<benchmarks>/download_model/{model}.tsv"
     wildcard_constraints:
-        model=any_of(name for name in settings.models if name not in BUILT),
+        model=any_of(
+            name
+            for name in (*settings.models, settings.encoders.translation.model)
+            if name and name not in BUILT
+        ),
     conda:
         "../../envs/torch.yaml"
     threads: 1

@@ -1,5 +1,6 @@
-"""Adapter for the rule build_demo: dumps, parallel sentences and tasks of the demo."""
+"""Adapter for the rule build_demo: dumps, parallel sentences and the data of tasks of the demo."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -7,21 +8,14 @@ from babelscope.demo import build_demo
 from babelscope.io import atomic
 from babelscope.jobs import job
 
-with (
-    job(snakemake),
-    atomic(snakemake.output.dumps) as dumps,
-    atomic(snakemake.output.parallel) as parallel,
-    atomic(snakemake.output.ner) as ner,
-    atomic(snakemake.output.nli) as nli,
-    TemporaryDirectory(dir=dumps.parent) as scratch,
-):
+with job(snakemake), ExitStack() as stack:
+    made = [stack.enter_context(atomic(output)) for output in snakemake.output]
+    scratch = Path(stack.enter_context(TemporaryDirectory(dir=made[0].parent)))
     build_demo(
-        Path(scratch),
+        scratch,
         languages=snakemake.params.languages,
         date=snakemake.params.date,
         **snakemake.params.settings,
     )
-    Path(scratch, "dumps").replace(dumps)
-    Path(scratch, "parallel.tsv").replace(parallel)
-    Path(scratch, "ner").replace(ner)
-    Path(scratch, "nli").replace(nli)
+    for path in made:
+        (scratch / path.name).replace(path)

@@ -558,7 +558,7 @@ FORMATS = {
     "ner": ("panx", "conll", "datasets"),
     "nli": ("tsv", "jsonl", "datasets"),
     "pairs": ("lines", "tsv", "jsonl", "nli"),
-    "sts": ("tsv", "csv", "jsonl", "semrel", "stsb"),
+    "sts": ("tsv", "csv", "jsonl", "lines", "semrel", "stsb"),
     "bitext": ("tsv", "moses"),
     "mining": ("bucc",),
     "topics": ("tsv", "jsonl"),
@@ -579,7 +579,10 @@ class Corpus(Section):
         description="archives to fetch and unpack, or hf://datasets/NAME@COMMIT, a data set of the"
         " hub; empty: the files are already there"
     )
-    path: str = Field(description="with {demo}, {data_root} or {fetched}, and a language code")
+    path: str = Field(
+        description="with {demo}, {data_root} or {fetched}, and a language code; several, between"
+        " spaces, of files that belong together"
+    )
     languages: Annotated[str, Field(pattern=rf"^({LANGUAGE}( {LANGUAGE})*)?$")] = Field(
         description="those it has; empty: all of a study's. `es:esp` where {code} in the path is"
         " not the language's ISO 639-3 code"
