@@ -57,6 +57,15 @@ def test_a_language_does_not_depend_on_the_others(built, tmp_path):
     assert _archive(built).read_bytes() == _archive(tmp_path).read_bytes()
 
 
+def test_data_for_sentence_encoders_come_beside_the_same_bytes(built, tmp_path):
+    sizes = {"pairs": 20, "sts": 12, "topics": 20, "reading": 8}
+    build_demo(tmp_path, languages={"ru": "ruwiki", "zh": "zhwiki"}, **SIZES, **sizes)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"dumps", "parallel.tsv", "ner", "nli", *sizes}
+    after = _digests(tmp_path)
+    assert _digests(built) == {name: after[name] for name in _digests(built)}
+
+
 def test_index_points_at_streams_that_hold_the_pages(built):
     data = _archive(built).read_bytes()
     index = _archive(built).with_name("ruwiki-20260101-pages-articles-multistream-index.txt.bz2")

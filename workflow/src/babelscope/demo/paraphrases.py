@@ -8,7 +8,7 @@ triples take turns among the three, as far as it has them.
 import random
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import islice, permutations
 
 from babelscope.demo.knowledge import Fact, Knowledge
 from babelscope.demo.plan import in_turns
@@ -64,20 +64,24 @@ def plan_triples(
         alike[fact.relation, knowledge.entities[fact.subject].kind].append(fact)
 
     def near(fact: Fact) -> list[Fact]:
+        generator = random.Random(derive_seed(seed, "pairs near", fact.id))
         peers = [
             other
             for other in alike[fact.relation, knowledge.entities[fact.subject].kind]
-            if other.subject != fact.subject and not say_the_same(fact, other)
+            if other.subject != fact.subject
         ]
-        wrong = []
-        if fact.relation in SINGLE:
-            wrong = [with_value(fact, o) for o in peers if contradicts(knowledge, fact, o)]
-        pools = [
-            sorted(set(pool), key=lambda other: _order(seed, fact, other))[:USES]
-            for pool in (peers, wrong, [other for other in about[fact.subject] if other != fact])
-        ]
-        start = stable_hash(seed, "pairs start", fact.id) % len(pools)
-        return in_turns(*pools[start:], *pools[:start])[:USES]
+        generator.shuffle(peers)
+        different = (other for other in peers if not say_the_same(fact, other))
+        wrong = {
+            with_value(fact, other): None
+            for other in peers
+            if fact.relation in SINGLE and contradicts(knowledge, fact, other)
+        }
+        rest = [other for other in about[fact.subject] if other != fact]
+        generator.shuffle(rest)
+        pools = [list(islice(different, USES)), list(wrong), rest]
+        generator.shuffle(pools)
+        return in_turns(*pools)[:USES]
 
     negatives = {fact.id: near(fact) for fact in facts}
     triples = []
@@ -86,11 +90,6 @@ def plan_triples(
             if turn < len(negatives[fact.id]):
                 triples.append(Triple(fact, negatives[fact.id][turn], turn))
     return triples[:count], len(triples)
-
-
-def _order(seed: int, fact: Fact, other: Fact) -> int:
-    value = (*other.objects, other.number or "", other.text)
-    return stable_hash(seed, "pairs", fact.id, other.id, *value)
 
 
 def verbalize_triple(triple: Triple, language: str, seed: int) -> tuple[str, str, str]:
