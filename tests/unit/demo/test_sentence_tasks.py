@@ -56,7 +56,10 @@ def _rows(folder: Path, language: str) -> dict[str, list[list[str]]]:
         (folder / f"pairs/{language}_{number}.txt").read_text("utf-8").splitlines()
         for number in (1, 2, 3)
     ]
-    sts = [[row["sentence1"], row["sentence2"]] for row in _table(folder / f"sts/{language}.tsv")]
+    sts = [
+        [row["sentence1"], row["sentence2"]]
+        for row in _table(folder / f"sts/{language}-{language}.tsv")
+    ]
     topics = {
         split: [[row["text"]] for row in _table(folder / f"topics/{language}/{split}.tsv")]
         for split in ("train", "test")
@@ -102,7 +105,7 @@ def test_numbers_agree_row_by_row_in_every_language(written):
 
 
 def test_labels_agree_in_every_language(written):
-    for name, column in (("sts/{}.tsv", "score"), ("topics/{}/test.tsv", "category")):
+    for name, column in (("sts/{0}-{0}.tsv", "score"), ("topics/{}/test.tsv", "category")):
         labels = [
             [row[column] for row in _table(written / name.format(code))] for code in LANGUAGES
         ]
@@ -135,9 +138,9 @@ def test_texts_are_tidy_and_in_their_script(written):
 
 
 def test_across_languages_the_sentences_are_those_of_the_monolingual_files(written):
-    english = _table(written / "sts/en.tsv")
+    english = _table(written / "sts/en-en.tsv")
     for language in LANGUAGES[1:]:
-        own = _table(written / f"sts/{language}.tsv")
+        own = _table(written / f"sts/{language}-{language}.tsv")
         there = _table(written / f"sts/en-{language}.tsv")
         back = _table(written / f"sts/{language}-en.tsv")
         for mine, theirs, one, other in zip(english, own, there, back, strict=True):
@@ -197,7 +200,7 @@ def test_equal_arguments_give_equal_bytes_and_languages_do_not_depend_on_others(
 def test_the_first_language_is_the_pivot(tmp_path):
     _write(tmp_path, ("hi", "en", "zh"), sts=12)
     names = {path.stem for path in tmp_path.glob("sts/*.tsv")}
-    assert names == {"hi", "en", "zh", "hi-en", "en-hi", "hi-zh", "zh-hi"}
+    assert names == {"hi-hi", "en-en", "zh-zh", "hi-en", "en-hi", "hi-zh", "zh-hi"}
 
 
 def test_what_is_not_asked_for_is_not_written(tmp_path):

@@ -37,9 +37,9 @@ def write_sentence_tasks(
     Row n of a file has the same content in every language, said with patterns of its own.
 
     - ``pairs/{language}_1.txt``, ``_2``, ``_3``: anchors, positives and hard negatives.
-    - ``sts/{language}.tsv``: pair_id, sentence1, sentence2 and score, from 0 to 5. With the pivot p
-      as one side, ``sts/p-{language}.tsv`` and ``sts/{language}-p.tsv``: the first sentences of the
-      one language's file beside the second sentences of the other's.
+    - ``sts/{language}-{language}.tsv``: pair_id, sentence1, sentence2 and score, from 0 to 5. With
+      the pivot p as one side, ``sts/p-{language}.tsv`` and ``sts/{language}-p.tsv``: the first
+      sentences of the one language's file beside the second sentences of the other's.
     - ``topics/{language}/train.tsv``, ``test.tsv``: index_id, category and text, like SIB-200.
     - ``reading/{language}.jsonl``: passages, questions and answers, with the fields of Belebele.
 
@@ -110,8 +110,7 @@ def _write_sts(
         for row, pair in enumerate(graded):
             sentences = f"{said[one][row][0]}\t{said[other][row][1]}"
             lines.append(f"demo-{row + 1:04d}\t{sentences}\t{pair.grade:.1f}")
-        name = one if one == other else f"{one}-{other}"
-        write_text(folder / f"{name}.tsv", "\n".join(lines) + "\n")
+        write_text(folder / f"{one}-{other}.tsv", "\n".join(lines) + "\n")
 
 
 def _write_topics(
