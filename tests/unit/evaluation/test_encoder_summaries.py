@@ -136,6 +136,21 @@ def test_methods_on_other_languages_are_not_averaged():
         summaries.scores_by_item(pd.DataFrame(rows))
 
 
+def test_intervals_end_where_scores_do():
+    """Two seeds far apart have an interval by Student's t that no percentage can reach."""
+    rows = [
+        score("bitext.crosslingual", "source", "en-de", value, seed=seed)
+        for seed, value in ((1, 2.0), (2, 40.0))
+    ]
+    rows += [
+        score("sts.crosslingual", "source", "en-de", value, seed=seed)
+        for seed, value in ((1, -80.0), (2, -20.0))
+    ]
+    table = summaries.scores_by_item(pd.DataFrame(rows)).set_index("measure")
+    assert table.loc["bitext.crosslingual", ["value", "low", "high"]].tolist() == [21, 0, 100]
+    assert table.loc["sts.crosslingual", ["value", "low", "high"]].tolist() == [-50, -100, 100]
+
+
 def examples(method, seed, language, right, setting="monolingual"):
     rng = np.random.default_rng([seed, len(method)])
     hits = rng.permutation(np.arange(40) < right)

@@ -23,6 +23,8 @@ UNALIGNED = "modular-mono"  # the method that strategies of alignment are compar
 STRATEGIES = ("modular-paraphrase", "modular-parallel", "modular-both")
 ITEM = ["corpus", "language1", "language2"]
 CHANGES = {"value": "gain", "low": "gain_low", "high": "gain_high"}
+SIGNED = (-100.0, 100.0)  # limits of a correlation x 100
+DROP = (-200.0, 200.0)  # of the difference of two
 FEWEST = 3  # languages, for a jackknife over them
 
 
@@ -38,6 +40,8 @@ class Measure:
         The scores that it averages.
     higher_is_better
         The direction; gains are positive where a method is better.
+    limits
+        The lowest and highest value there is, at which intervals end.
     """
 
     group: str
@@ -45,19 +49,22 @@ class Measure:
     setting: str
     metric: str
     higher_is_better: bool = True
+    limits: tuple[float, float] = (0.0, 100.0)
 
 
 MEASURES = {
-    "sts.monolingual": Measure("monolingual", "sts", "monolingual", "spearman"),
+    "sts.monolingual": Measure("monolingual", "sts", "monolingual", "spearman", limits=SIGNED),
     "topics.monolingual": Measure("monolingual", "topics", "monolingual", "accuracy"),
     "reading.monolingual": Measure("monolingual", "reading", "monolingual", "accuracy"),
-    "sts.crosslingual": Measure("crosslingual", "sts", "crosslingual", "spearman"),
+    "sts.crosslingual": Measure("crosslingual", "sts", "crosslingual", "spearman", limits=SIGNED),
     "bitext.crosslingual": Measure("crosslingual", "bitext", "crosslingual", "error", False),
     "mining.crosslingual": Measure("crosslingual", "mining", "crosslingual", "f1"),
     "topics.crosslingual": Measure("crosslingual", "topics", "crosslingual", "accuracy"),
     "reading.crosslingual": Measure("crosslingual", "reading", "crosslingual", "accuracy"),
-    "structure.crosslingual": Measure("alignment", "structure", "crosslingual", "rsim"),
-    "bias.sts": Measure("alignment", "language_bias", "multilingual", "spearman_drop", False),
+    "structure.crosslingual": Measure(
+        "alignment", "structure", "crosslingual", "rsim", limits=(-1.0, 1.0)
+    ),
+    "bias.sts": Measure("alignment", "language_bias", "multilingual", "spearman_drop", False, DROP),
     "bias.bitext": Measure("alignment", "language_bias", "multilingual", "accuracy_drop", False),
 }
 """The columns of the main tables in order."""
@@ -93,7 +100,8 @@ def scores_by_item(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns ``measure, method, corpus, language1, language2, value, low, high, replicates``.
+        Columns ``measure, method, corpus, language1, language2, value, low, high, replicates``;
+        intervals are cut off at the limits of the measure.
 
     Raises
     ------
@@ -102,6 +110,9 @@ def scores_by_item(scores: pd.DataFrame) -> pd.DataFrame:
         comparable.
     """
     table = pool(require_finite(measured(scores)), ["measure", "method", *ITEM])
+    lowest, highest = zip(*(MEASURES[str(name)].limits for name in table["measure"]), strict=True)
+    low, high = np.maximum(table["low"], lowest), np.minimum(table["high"], highest)
+    table = table.assign(low=low, high=high)
     items = {
         key: set(map(tuple, part[ITEM].to_numpy()))
         for key, part in table.groupby(["measure", "method"], sort=False)
