@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 from xml.sax.saxutils import escape
 
 import pytest
@@ -228,3 +229,196 @@ def multistream_dump() -> Callable[..., bytes]:
         )
 
     return write
+
+
+class EncoderStudy:
+    """A tiny study of sentence encoders: in two languages, modules with random weights, and pairs.
+
+    Parameters
+    ----------
+    folder
+        Where everything is written.
+    dropout
+        Of the source.
+    """
+
+    lora: ClassVar = {"rank": 2, "alpha": 4.0, "dropout": 0.1}
+    pair_settings: ClassVar = {
+        "lr": 0.01,
+        "weight_decay": 0.01,
+        "warmup": 0.1,
+        "schedule": "linear",
+        "epochs": 100,
+        "max_steps": 7,
+        "batch_size": 6,
+        "mini_batch": None,
+        "max_grad_norm": 1.0,
+        "logging_steps": 1,
+        "save_steps": 2,
+        "max_tokens": 12,
+    }
+
+    def __init__(self, folder: Path, dropout: float = 0.1) -> None:
+        from babelscope.models.modular import Modules
+
+        self.folder = folder
+        self.source = folder / "source"
+        model = tiny_model("xlm-roberta")
+        model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = dropout
+        model.save_pretrained(self.source)
+        self.tokenizer("p", 95).save_pretrained(self.source)
+        self.modules = {}
+        for number, language in enumerate(("en", "de")):
+            home = folder / language
+            self._write_modules(home, language, number)
+            self.modules[language] = Modules(home / "language", home / "sentence")
+        self.pairs = [self.write_pairs("triples", 20, negatives=True, seed=0)]
+        self.pairs.append(self.write_pairs("pairs", 9, negatives=False, seed=1))
+
+    def _write_modules(self, home: Path, language: str, number: int) -> None:
+        import torch
+
+        from babelscope.models import modular
+        from babelscope.models.checksums import checksum
+        from babelscope.models.lora import add_lora
+        from babelscope.models.sentence_encoders import load_encoder
+
+        network = load_encoder(self.source).network
+        words = 50 + 10 * number
+        torch.manual_seed(number)
+        network.set_input_embeddings(torch.nn.Embedding(words + 5, 32, padding_idx=1))
+        add_lora(network, modular.LANGUAGE, seed=number, **self.lora)
+        self._randomize(network)
+        tokenizer, base = self.tokenizer(language, words), checksum(self.source)
+        modular.save_language_module(
+            home / "language", network, tokenizer, language=language, base=base
+        )
+        encoder = modular.build_encoder(self.source, modular.Modules(home / "language"))
+        add_lora(encoder.network, modular.SENTENCE, seed=number + 9, **self.lora)
+        self._randomize(encoder.network)
+        base = checksum(home / "language")
+        modular.save_sentence_module(
+            home / "sentence", encoder.network, language=language, base=base
+        )
+
+    def _randomize(self, network) -> None:
+        """Give LoRAs that begin as nothing something to do."""
+        import torch
+
+        with torch.no_grad():
+            for name, value in network.named_parameters():
+                if "lora_B" in name and value.requires_grad:
+                    value.normal_(std=0.05)
+
+    def tokenizer(self, language: str, words: int):
+        """Return a tokenizer of whole words, with the ids of special tokens as in XLM-R."""
+        from transformers import XLMRobertaTokenizer
+
+        special = ["<s>", "<pad>", "</s>", "<unk>"]
+        pieces = [*special, *(f"▁{language}{number}" for number in range(words)), "<mask>"]
+        return XLMRobertaTokenizer(vocab=[(piece, 0.0) for piece in pieces], model_max_length=60)
+
+    def settings(self, **changes):
+        """Return settings of a training on pairs."""
+        from babelscope.config import PairTraining
+
+        return PairTraining.model_validate(self.pair_settings | changes)
+
+    def write_pairs(
+        self,
+        name: str,
+        count: int,
+        *,
+        negatives: bool,
+        seed: int,
+        languages: tuple[str, ...] = ("en", "de"),
+        file: str = "read",
+    ) -> Path:
+        """Write pairs whose positive has the anchor's words in another order and one more."""
+        import numpy as np
+        import pandas as pd
+
+        rng = np.random.default_rng(seed)
+        contents = [rng.choice(40, size=rng.integers(2, 7), replace=False) for _ in range(count)]
+        rows = []
+        for language in languages:
+            for number, words in enumerate(contents):
+                texts = [words, [*words[::-1], number % 40], contents[(number + 5) % count][::-1]]
+                said = [" ".join(f"{language}{word}" for word in text) for text in texts]
+                rows.append((language, f"r{number}", *said[:2], said[2] if negatives else None))
+        columns = ["language", "sent_id", "anchor", "positive", "negative"]
+        path = self.folder / name / f"{file}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pd.DataFrame(rows, columns=columns).to_parquet(path)
+        return path
+
+    def contents(self, name: str | Path) -> dict[str, bytes]:
+        """Return the bytes of every file of a folder of the study."""
+        folder = self.folder / name
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+    def train_sentences(self, name: str = "out", language: str = "de", **options):
+        """Train a sentence module into a folder of the study; settings may be changed."""
+        from babelscope.training.sentence_encoders import train_encoder
+
+        own = {"kind": "lora", "lora": self.lora, "seed": 1} | options
+        changes = {key: own.pop(key) for key in options if key in self.pair_settings}
+        return train_encoder(
+            self.source,
+            self.modules[language].language,
+            own.pop("pairs", self.pairs),
+            self.folder / name,
+            language=language,
+            settings=self.settings(**changes),
+            **self._common(name),
+            **own,
+        )
+
+    def train_whole(self, name: str = "out", **options):
+        """Train one encoder of all languages into a folder of the study."""
+        from babelscope.training.sentence_encoders import train_whole_encoder
+
+        own = {"languages": ("en", "de"), "mixed": 1, "seed": 1} | options
+        changes = {key: own.pop(key) for key in options if key in self.pair_settings}
+        return train_whole_encoder(
+            self.source,
+            own.pop("pairs", self.pairs),
+            self.folder / name,
+            settings=self.settings(**changes),
+            **self._common(name),
+            **own,
+        )
+
+    def train_alignment(self, name: str = "out", **options):
+        """Train an adapter that aligns German with English into a folder of the study."""
+        from babelscope.training.alignment import train_alignment_adapter
+
+        own = {"strategy": "both", "seed": 1} | options
+        changes = {key: own.pop(key) for key in options if key in self.pair_settings}
+        return train_alignment_adapter(
+            self.source,
+            self.modules["de"],
+            self.modules["en"],
+            own.pop("pairs", self.pairs),
+            self.folder / name,
+            language="de",
+            pivot_language="en",
+            adapter={"reduction": 2, "scale": 4.0},
+            settings=self.settings(**changes),
+            batch_tokens=200,
+            **self._common(name),
+            **own,
+        )
+
+    def _common(self, name: str) -> dict[str, Any]:
+        return {"pooling": "mean", "prefix": "", "folder": self.folder / f"{name}.checkpoints"}
+
+
+@pytest.fixture
+def encoder_study(tmp_path) -> Callable[..., EncoderStudy]:
+    """Return a function that makes a tiny study of sentence encoders; see :class:`EncoderStudy`."""
+    return lambda **options: EncoderStudy(tmp_path, **options)

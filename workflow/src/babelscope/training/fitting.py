@@ -79,6 +79,10 @@ class Order(Protocol):
         """Return how many epochs so many steps are."""
         ...
 
+    def name(self, step: int) -> str:
+        """Return what a step learns from, for messages; empty if there is no choice."""
+        ...
+
 
 class Shuffled:
     """The union of all examples, shuffled anew each epoch.
@@ -120,6 +124,10 @@ class Shuffled:
     def epochs(self, steps: int) -> float:
         """Return how many epochs so many steps are."""
         return steps * self.per_step / self.examples
+
+    def name(self, step: int) -> str:
+        """Return nothing: every step learns from the same examples."""
+        return ""
 
 
 def fit(
@@ -359,8 +367,10 @@ class _Training:
         bad_norm = self.precision != "fp16" and not math.isfinite(norm)  # fp16 skips such steps
         if not math.isfinite(loss) or bad_norm:
             what = "loss" if not math.isfinite(loss) else "gradient's norm"
+            name = self.order.name(step - 1)
             raise BabelscopeError(
-                f"The training {what} for {self.task.name} is not finite at step {step}.",
+                f"The training {what} for {self.task.name}{name and f' on {name}'} is not finite at"
+                f" step {step}.",
                 "Lower the learning rate or max_grad_norm, lengthen the warmup, or use another"
                 " precision.",
             )

@@ -23,7 +23,9 @@ from babelscope.progress import progress
 from babelscope.representations.encoding import tokenize
 from babelscope.seeds import derive_seed
 from babelscope.tasks.base import Batch
+from babelscope.training.checkpoints import checksum
 from babelscope.training.contrastive import embed_in_parts
+from babelscope.training.fitting import HARMLESS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -351,13 +353,42 @@ class Turns:
 
     def parts(self, step: int) -> list[tuple[int, Rows]]:
         """Return the batch of a step, counted from 0, and the epoch of its data set."""
+        stream, number = self._stream(step)
+        return [stream.batch(number)]
+
+    def _stream(self, step: int) -> tuple[Stream, int]:
+        """Return whose batch a step has, and which."""
         turn, group = divmod(step, len(self.groups))
         number, stream = divmod(turn, len(self.groups[group]))
-        return [self.groups[group][stream].batch(number)]
+        return self.groups[group][stream], number
 
     def epochs(self, steps: int) -> float:
         """Return how many epochs so many steps are."""
         return steps / self.per_epoch
+
+    def name(self, step: int) -> str:
+        """Return whose batch a step has, for messages."""
+        return self._stream(step)[0].name
+
+
+def fingerprint_of(
+    files: Sequence[str | Path], settings: PairTraining, seed: int, precision: str
+) -> dict[str, Any]:
+    """Return all that a training depends on besides the network, for its checkpoints.
+
+    Parameters
+    ----------
+    files
+        Of :func:`read_pairs`.
+    settings, seed, precision
+        Of the training.
+    """
+    return {
+        "pairs": [checksum(file) for file in files],
+        "settings": settings.model_dump(exclude=HARMLESS),
+        "seed": seed,
+        "precision": precision,
+    }
 
 
 # From numbers of texts to tensors
@@ -399,6 +430,10 @@ class Tokens:
         self.ids = np.concatenate(blocks)
         padding: Any = encoder.tokenizer.pad_token_id
         self.padding = 0 if padding is None else padding
+
+    def __len__(self) -> int:
+        """Return how many texts there are, also those that are not asked for."""
+        return len(self.lengths)
 
     def parts(
         self, numbers: np.ndarray, size: int
