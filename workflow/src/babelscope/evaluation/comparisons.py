@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import erfc, sqrt
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -105,11 +105,9 @@ def compare_methods(
         raise BabelscopeError(
             f"There are no examples of {', '.join(missing)}.", "Evaluate those methods first."
         )
-    used = examples[examples["method"].isin(methods)]
-    if "seed" in used:
-        used = used.sort_values("seed", kind="stable")
-    used = used.assign(metric=used["metric"].str.replace(r"_(forward|backward)$", "", regex=True))
-    used = used.assign(direction=examples["metric"].loc[used.index])
+    used = examples[examples["method"].isin(methods)].rename(columns={"metric": "direction"})
+    metric = used["direction"].str.replace(r"_(forward|backward)$", "", regex=True)
+    used = used.assign(metric=metric).reset_index(drop=True)
     labels = ["model"] if "model" in used else []
     pairs, means = [], []
     for key, family in used.groupby([*labels, *FAMILY, "metric"], sort=False):
@@ -205,36 +203,64 @@ def _parts(
     family: pd.DataFrame, ids: pd.Index, methods: Sequence[str], named: dict[str, Any]
 ) -> dict[tuple[str, str], list[_Part]]:
     """Return by pair of languages the examples of each direction."""
+    places = ids.get_indexer(pd.Index(family["example"]))
+    owners = pd.Index(methods).get_indexer(pd.Index(family["method"]))
+    seeds = pd.factorize(family["seed"])[0] if "seed" in family else np.zeros_like(places)
+    predictions, gold = (family[name].to_numpy(np.float64) for name in ("prediction", "gold"))
     found: dict[tuple[str, str], list[_Part]] = {}
-    for key, rows in family.groupby([*LANGUAGES, "direction"], sort=False):
-        where = ", ".join(str(value) for value in (*named.values(), *key[:2]))
-        names = pd.Index(rows["example"].unique())
-        gold = rows.drop_duplicates("example").set_index("example")["gold"].reindex(names)
-        if rows.groupby("example")["gold"].nunique().max() > 1:
+    for key, rows in family.groupby([*LANGUAGES, "direction"], sort=False).indices.items():
+        first, second, _ = cast("tuple[str, str, str]", key)
+        where = ", ".join([*(str(value) for value in named.values()), first, second])
+        used = np.unique(places[rows])
+        right = np.empty(len(ids))
+        right[places[rows]] = gold[rows]
+        if (right[places[rows]] != gold[rows]).any():
             raise BabelscopeError(
                 f"{where}: what is right of an example differs between methods.",
                 "Evaluate all methods on the same corpus.",
             )
-        predictions = {}
-        for method in methods:
-            own = rows[rows["method"] == method]
-            repetition = own.groupby("example").cumcount().rename("repetition")
-            wide = own.assign(repetition=repetition).pivot(
-                index="example", columns="repetition", values="prediction"
-            )
-            wide = wide.reindex(names)
+        tables = {}
+        for number, method in enumerate(methods):
+            own = rows[owners[rows] == number]
+            table = _by_repetition(np.searchsorted(used, places[own]), seeds[own], len(used))
+            filled = np.full(table.shape, np.nan)
+            filled[table >= 0] = predictions[own][table[table >= 0]]
             if named["task"] == "mining":
-                wide = wide.fillna(0.0)  # a pair that is gold or mined by another, but not by this
-            if wide.isna().to_numpy().any() or wide.empty:
+                filled[table < 0] = 0  # gold, or mined by another method or seed, but not by this
+            if not filled.size or np.isnan(filled).any():
                 raise BabelscopeError(
                     f"{where}: {method} was not given the same examples as"
                     f" {', '.join(one for one in methods if one != method)}.",
                     "Evaluate all methods on the same corpus and languages.",
                 )
-            predictions[method] = wide.to_numpy(np.float64).T
-        part = _Part(ids.get_indexer(names), gold.to_numpy(np.float64), predictions)
-        found.setdefault((str(key[0]), str(key[1])), []).append(part)
+            tables[method] = filled
+        found.setdefault((first, second), []).append(_Part(used, right[used], tables))
     return found
+
+
+def _by_repetition(places: np.ndarray, seeds: np.ndarray, n: int) -> np.ndarray:
+    """Return which row holds each example in each repetition, -1 where none does.
+
+    Repetitions are seeds and, within one, the first, second, ... rows of the same example.
+
+    Parameters
+    ----------
+    places, seeds
+        Shape (rows,): number of the example, below n, and of the seed.
+
+    Returns
+    -------
+    Shape (repetitions, n).
+    """
+    kinds, seed = np.unique(seeds, return_inverse=True)
+    keys = seed * n + places
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    sizes = np.diff(starts, append=len(keys))
+    rank = np.arange(len(keys)) - np.repeat(starts, sizes)
+    table = np.full((len(kinds), int(sizes.max(initial=0)), n), -1)
+    table[seed[order], rank, places[order]] = order
+    return table.reshape(-1, n)
 
 
 def _tested(

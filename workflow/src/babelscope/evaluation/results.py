@@ -42,7 +42,7 @@ class Rows:
     def __init__(self, task: str, corpus: str) -> None:
         self._fixed = {"task": task, "corpus": corpus}
         self._scores: list[dict[str, object]] = []
-        self._examples: list[pd.DataFrame] = []
+        self._columns: dict[str, list[np.ndarray]] = {column: [] for column in EXAMPLE_COLUMNS}
 
     def score(
         self,
@@ -68,10 +68,12 @@ class Rows:
         gold: Any,
     ) -> None:
         """Add examples by name, with arrays of their predictions and of what is right, or one."""
-        table = pd.DataFrame({"example": [str(name) for name in names]})
-        table["prediction"] = np.asarray(prediction, np.float64)
-        table["gold"] = np.asarray(gold, np.float64)
-        self._examples.append(table.assign(**self._place(languages, setting, metric)))
+        named = [str(name) for name in names]
+        columns = {"example": named, "prediction": prediction, "gold": gold}
+        for column, values in columns.items():
+            self._columns[column].append(np.broadcast_to(values, len(named)))
+        for column, value in self._place(languages, setting, metric).items():
+            self._columns[column].append(np.broadcast_to(value, len(named)))
 
     def results(self) -> Results:
         """Return all rows.
@@ -85,9 +87,12 @@ class Rows:
         for column in ("value", "low", "high"):
             scores[column] = scores[column].astype(float)
             require_finite(scores, column)
-        empty = pd.DataFrame(columns=EXAMPLE_COLUMNS)
-        examples = pd.concat(self._examples, ignore_index=True) if self._examples else empty
-        return Results(scores, examples[EXAMPLE_COLUMNS])
+        columns = {
+            column: np.concatenate(parts) if parts else np.array([], str)
+            for column, parts in self._columns.items()
+        }
+        numbers = {"prediction": np.float64, "gold": np.float64}
+        return Results(scores, pd.DataFrame(columns).astype(numbers))
 
     def _place(self, languages: tuple[str, str], setting: str, metric: str) -> dict[str, str]:
         first, second = languages
@@ -98,10 +103,9 @@ class Rows:
 def joined(results: Iterable[Results]) -> Results:
     """Return the rows of several results together."""
     parts = list(results)
-    examples = [part.examples for part in parts if len(part.examples)]
     return Results(
         pd.concat([part.scores for part in parts], ignore_index=True),
-        pd.concat(examples, ignore_index=True) if examples else parts[0].examples,
+        pd.concat([part.examples for part in parts], ignore_index=True),
     )
 
 
