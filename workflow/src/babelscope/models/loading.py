@@ -123,7 +123,7 @@ def load_with_head(path: str | Path, head: str, *, labels: Sequence[str], seed: 
     kind = getattr(transformers, HEADS[head])._model_mapping[type(config)]
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
-    with torch.random.fork_rng([]), _without_report():
+    with torch.random.fork_rng([]), without_report():
         torch.default_generator.manual_seed(derive_seed(seed, "head"))
         model, missing = _read(path, kind, dtype=torch.float32, config=config)
     prefix = f"{model.base_model_prefix}."
@@ -172,8 +172,8 @@ def _lacks(path: str | Path, kind: type[Any], missing: list[str]) -> BabelscopeE
 
 
 @contextmanager
-def _without_report() -> Iterator[None]:
-    """Keep transformers from warning that a head is new, which is the point."""
+def without_report() -> Iterator[None]:
+    """Keep transformers from telling that a head is new or left out, where that is the point."""
     from transformers.utils import logging as reports
 
     before = reports.get_verbosity()

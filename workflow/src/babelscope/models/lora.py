@@ -167,9 +167,11 @@ def _inject(network: nn.Module, name: str, *, rank: int, alpha: float, dropout: 
         raise ValueError(f"there is a LoRA named {name} already")
     paths = {id(module): path for path, module in network.named_modules()}
     targets = [paths[id(module)] for module in projections(network).values()]
+    modes = [module.training for module in projections(network).values()]
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)  # pyright: ignore
     with torch.random.fork_rng([]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # that is the point
         inject_adapter_in_model(config, network, adapter_name=name)
-    for layer in projections(network).values():
+    for layer, training in zip(projections(network).values(), modes, strict=True):
         layer.set_adapter([*present, name], inference_mode=True)
+        layer.train(training)  # new modules are in training mode, with dropout

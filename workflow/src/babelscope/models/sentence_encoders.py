@@ -19,7 +19,13 @@ from torch import nn
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_json
 from babelscope.models.adapters import ParallelAdapter, has_adapter
-from babelscope.models.loading import load_config, load_tokenizer, model_class, read_model
+from babelscope.models.loading import (
+    load_config,
+    load_tokenizer,
+    model_class,
+    read_model,
+    without_report,
+)
 from babelscope.models.lora import loras
 from babelscope.models.modes import arithmetic, evaluating
 from babelscope.progress import progress
@@ -303,12 +309,13 @@ def _read_network(folder: Path) -> Any:
             f"{folder} is a {config.model_type} model, which is no sentence encoder here.",
             f"Choose one of: {', '.join(FAMILIES)}.",
         )
-    if config.model_type != "m2m_100":
-        kind: Any = AutoModel._model_mapping[type(config)]  # pyright: ignore
-        return read_model(folder, kind, torch.float32, add_pooling_layer=False)
-    if config.architectures == ["M2M100Encoder"]:
-        return read_model(folder, M2M100Encoder, torch.float32)
-    return read_model(folder, model_class(folder, config), torch.float32).get_encoder()
+    with without_report():
+        if config.model_type != "m2m_100":
+            kind: Any = AutoModel._model_mapping[type(config)]  # pyright: ignore
+            return read_model(folder, kind, torch.float32, add_pooling_layer=False)
+        if config.architectures == ["M2M100Encoder"]:
+            return read_model(folder, M2M100Encoder, torch.float32)
+        return read_model(folder, model_class(folder, config), torch.float32).get_encoder()
 
 
 def _modules(folder: Path) -> list[tuple[str, str]]:
