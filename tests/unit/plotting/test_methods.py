@@ -218,10 +218,8 @@ def test_points_of_a_method_and_the_correlations():
         columns=["panel", "kind", "r", "low", "high"],
     )
     bitext, topics = drawing.transfer_scatter(points, tests).axes
-    assert topics.get_title() == (
-        "topics, zero-shot\nr = −0.46 [−0.80, 0.10]\nwithin methods not defined"
-    )
-    assert bitext.get_title() == "bitext search\nr = 0.90\nwithin methods 0.50 [0.25, 0.75]"
+    assert topics.get_title() == ("topics, zero-shot\nr = −0.46 [−0.80, 0.10]\nwithin: not defined")
+    assert bitext.get_title() == "bitext search\nr = 0.90\nwithin: 0.50 [0.25, 0.75]"
     assert bitext.get_ylabel() == "error (%) ↓"
     source, both = topics.lines
     assert to_hex(source.get_color()) == METHODS["source"].colour

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from babelscope.plotting.style import (
+    COLUMN,
     GREY,
     PAGE,
     SMALL,
@@ -140,7 +141,7 @@ def _rows_of_panels(count: int, methods: Sequence[str], columns: int) -> tuple[F
     """Return panels that share their rows, one per method, named at the left."""
     columns = min(columns, count)
     lines = -(-count // columns)
-    width = PAGE if columns > 1 else 0.6 * PAGE
+    width = PAGE if columns > 1 else COLUMN
     figure = new_figure(width, lines * (0.27 * len(methods) + 0.62))
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for spare in grid.flat[count:]:
@@ -370,8 +371,7 @@ def transfer_scatter(table: pd.DataFrame, tests: pd.DataFrame) -> Figure:
         found = {row["kind"]: row for row in tests[tests["panel"] == measure].to_dict("records")}
         axis.set_title(
             f"{MEASURES[measure].task}\nr = {_with_interval(found['all'])}"
-            f"\nwithin methods {_with_interval(found['within'])}",
-            fontsize=7,
+            f"\nwithin: {_with_interval(found['within'])}"
         )
         axis.set_ylabel(MEASURES[measure].title.split("\n")[1])
         axis.tick_params(labelbottom=True)

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from babelscope.plotting.methods import METHODS, methods_of
-from babelscope.plotting.style import PAGE, Rows, look, named, new_figure, present
+from babelscope.plotting.style import COLUMN, PAGE, Rows, look, named, new_figure, present
 
 
 @look()
@@ -24,9 +24,8 @@ def sentence_map(table: pd.DataFrame, languages: Rows) -> Figure:
     """
     codes = present(table, "language", languages)
     methods = methods_of(table.rename(columns={"panel": "method"}))
-    columns = 5 if len(codes) > 4 else 4
+    width, columns = (PAGE, 5 if len(codes) > 4 else 4) if len(methods) > 1 else (COLUMN, 2)
     legend = -(-len(codes) // columns)
-    width = PAGE if len(methods) > 1 else 0.6 * PAGE
     figure = new_figure(width, min(width / len(methods), 3.2) + 0.55 + 0.16 * legend)
     axes = figure.subplots(1, len(methods), squeeze=False)[0]
     for axis, method in zip(axes, methods, strict=True):
