@@ -29,7 +29,10 @@ ORDER = [
 FRAME = {"config", "errors", "io", "jobs", "languages", "progress", "provenance", "seeds"}
 CONDA_NAMES = {"pytorch": "torch", "python-zstandard": "zstandard"}
 # Packages by what brings or names them.
-PACKAGES = {"faiss": "faiss-cpu", "huggingface_hub": "transformers", "urllib3": "requests"}
+PACKAGES = {
+    **{"faiss": "faiss-cpu", "sklearn": "scikit-learn"},
+    **{"huggingface_hub": "transformers", "urllib3": "requests"},
+}
 
 
 def rules() -> list[tuple[str, str]]:

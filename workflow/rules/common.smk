@@ -54,6 +54,7 @@ BUILT = [name for name in settings.models if models[name].source == "build"]
 TICKET_LANGS = settings.tickets.languages
 ENCODER_LANGS = settings.encoders.languages
 ENCODER_METHODS = settings.encoders.methods
+ENCODER_PAIRS = settings.encoders.pairs
 SPLITS = ["train", "valid", "test"]
 DATASETS = sorted({task.corpus for task in (settings.tasks.ner, settings.tasks.nli)})
 GPUS = settings.compute.processes if settings.compute.device == "cuda" else 0
@@ -145,7 +146,15 @@ TICKET_FIGURES = {
     "typology": ["dendrogram.k{kept}", "typology.k{kept}"],
     "representations": ["retrieval_{pooling}", "cka_ticket_vs_full"],
 }
-ENCODER_TABLES = ["corpus", "scores", "comparisons", "main", "per_language"]
+ENCODER_TABLES = [
+    "corpus",
+    "scores",
+    "comparisons",
+    "main",
+    "per_language",
+    "transfer_points",
+    "transfer_correlations",
+]
 ENCODER_FIGURES = {  # by the rule that draws them
     "main": ["main_monolingual", "main_crosslingual"],
     "languages": ["per_language/{task}"],
@@ -171,7 +180,7 @@ wildcard_constraints:
     masks=any_of(["full", *BUDGETS]),
     subnetwork=any_of(["full", *LANGS]),
     corpus=any_of([*settings.parallel.corpora, *settings.encoders.evaluated]),
-    pairs=any_of(settings.encoders.pairs),
+    pairs=any_of(ENCODER_PAIRS),
     whole=any_of(WHOLE[1:]),
     method=any_of(ENCODER_METHODS),
     strategy=any_of(STRATEGIES),
@@ -771,12 +780,10 @@ def encoder_tasks():
 
 def encoder_figures(rule):
     """Return the figures of the encoders study that a rule draws."""
-    strategies = settings.encoders.strategies
-    needs = {"strategies": len(strategies) > 1}
     return [
         figure.replace("{task}", task)
         for figure in ENCODER_FIGURES[rule]
-        if needs.get(rule, True)
+        if figure != "strategies" or settings.encoders.strategies
         for task in (encoder_tasks() if "{task}" in figure else [""])
     ]
 
@@ -802,10 +809,19 @@ def pairs_of(langs):
                 if lang in languages_of(name)
                 else f"<results>/text/pairs/{name}/{lang}.parquet"
             )
-            for name in settings.encoders.pairs
+            for name in ENCODER_PAIRS
             for lang in langs
         )
     )
+
+
+def encoder_windows(wildcards):
+    """Return the training text of each language as windows: of its own tokenizer, if it has one."""
+    own = "own/" if set(ENCODER_METHODS) & set(MODULAR) else ""
+    return [
+        f"<results>/text/chunks/{{model}}/{own}{lang}/train.arrow"
+        for lang in ENCODER_LANGS
+    ]
 
 
 def language_pairs(wildcards):

@@ -9,6 +9,48 @@ numbers as `.csv`.
 """
 
 
+rule collect_encoder_corpus:
+    """How much text and how many pairs and examples there are in each language."""
+    input:
+        windows=encoder_windows,
+        counts=[
+            *(f"<results>/text/pairs/{name}/counts.parquet" for name in ENCODER_PAIRS),
+            *(
+                f"<results>/text/evaluation/{name}.counts.parquet"
+                for name in settings.encoders.evaluated
+            ),
+        ],
+    output:
+        table="<results>/tables/encoders/{model}/corpus.parquet",
+        table_csv=report(
+            "<results>/tables/encoders/{model}/corpus.csv",
+            caption="../report/encoder_corpus.rst",
+            category="Text",
+            subcategory="{model}",
+            labels={"table": "pairs and examples per language"},
+        ),
+    log:
+        "<logs>/collect_encoder_corpus/{model}.log",
+    benchmark:
+        "<benchmarks>/collect_encoder_corpus/{model}.tsv"
+    conda:
+        "../../envs/text.yaml"
+    threads: 1
+    resources:
+        mem_mb=doubling(1000),
+        runtime=30,
+    params:
+        code=digest(
+            "evaluation/encoder_counts.py",
+            "evaluation/tables.py",
+            "tokenization/packing.py",
+        ),
+        languages=ENCODER_LANGS,
+        corpora=[*ENCODER_PAIRS, *settings.encoders.evaluated],
+    script:
+        "../scripts/collect_encoder_corpus.py"
+
+
 rule collect_encoder_scores:
     """Every score, tests between methods, and the means over languages that papers print."""
     input:

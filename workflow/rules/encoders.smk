@@ -240,7 +240,7 @@ rule train_encoder:
         checkpoints=checkpoints_of_encoder,
         kind=settings.encoders.kind,
         lora=section("encoders.lora"),
-        form=section("encoders", "pooling", "prefix"),
+        form=section("encoders", "pooling", "own_head", "prefix"),
         settings=pair_training("encoders.sentences"),
         compute=section("compute", "device", "precision"),
     script:
@@ -274,7 +274,7 @@ rule train_whole_encoder:
         checkpoints=checkpoints_of_encoder,
         languages=ENCODER_LANGS,
         mixed=languages_per_batch,
-        form=section("encoders", "pooling", "prefix"),
+        form=section("encoders", "pooling", "own_head", "prefix"),
         settings=whole_training,
         compute=section("compute", "device", "precision"),
     script:
@@ -314,7 +314,7 @@ rule train_alignment_adapter:
         checkpoints=checkpoints_of_encoder,
         pivot=settings.pivot,
         adapter=section("encoders.adapter"),
-        form=section("encoders", "pooling", "prefix"),
+        form=section("encoders", "pooling", "own_head", "prefix"),
         settings=pair_training("encoders.alignment"),
         compute=section("compute", "device", "precision"),
     script:
@@ -345,7 +345,7 @@ rule export_encoder:
     params:
         version=1,
         modules=exported_modules,
-        form=section("encoders", "pooling", "prefix"),
+        form=section("encoders", "pooling", "own_head", "prefix"),
     script:
         "../scripts/export_encoder.py"
 
@@ -383,7 +383,7 @@ rule evaluate_encoder:
     params:
         version=1,
         modules=encoder_modules,
-        form=section("encoders", "pooling", "prefix"),
+        form=section("encoders", "pooling", "own_head", "prefix"),
         kinds={name: corpora[name].kind for name in settings.encoders.evaluated},
         parallel=settings.parallel.corpora,
         max_sentences=settings.parallel.max_sentences,

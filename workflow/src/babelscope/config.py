@@ -444,14 +444,18 @@ class Encoders(Section):
     """Modular sentence encoders: a module per language, aligned with the pivot's."""
 
     languages: Annotated[list[Code], Field(min_length=2)]
-    methods: Annotated[list[Method], Field(min_length=1)] = Field(
+    methods: Annotated[list[Method], Field(min_length=2)] = Field(
         description="which encoders are made and judged; source, the untouched one, must be there"
     )
     exported: list[Method] = Field(
         description="modular methods whose encoders are also written as plain folders"
     )
     pooling: Pooling = Field(description="of a model whose folder does not say it")
-    prefix: str = Field(description="put before every sentence, if the folder does not say it")
+    own_head: bool = Field(
+        description="trained encoders keep the pooling and the layers after it that the source's"
+        " folder names; false: they pool as `pooling` says, with nothing after it"
+    )
+    prefix: str = Field(description="put before every sentence; empty: what the folder says")
     kind: Literal["lora", "full"] = Field(
         description="what a language module trains: low-rank adapters, or all parameters"
     )
@@ -566,7 +570,8 @@ FORMATS = {
 }
 SPLIT_NAMES = {"ner": 3, "nli": 3, "mining": 2, "topics": 2}  # train, valid and test, or two
 LABELLED = ("ner", "sts")
-EVALUATED = ("sts", "bitext", "mining", "topics", "reading")
+MONOLINGUAL = ("sts", "topics", "reading")  # what is also done in a single language
+EVALUATED = (*MONOLINGUAL, "bitext", "mining")
 
 
 class Corpus(Section):
@@ -883,6 +888,13 @@ def check_encoders(
                 f" {settings.mlm.window}, for which {', '.join(built)} is built.",
                 "Lower it, or raise mlm.window.",
             )
+    kinds = {corpora[name].kind for name in encoders.evaluated}
+    if not kinds & set(MONOLINGUAL):
+        raise BabelscopeError(
+            f"config: encoders.evaluated: none of {', '.join(encoders.evaluated)} judges encoders in"
+            f" one language; that do corpora of the kinds {', '.join(MONOLINGUAL)}.",
+            "Add one of them.",
+        )
     for name in (*encoders.pairs, *encoders.evaluated):
         row = corpora[name]
         if row.codes and not set(row.codes) & set(encoders.languages):
