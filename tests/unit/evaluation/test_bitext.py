@@ -209,7 +209,9 @@ def test_a_corpus_that_cannot_be_mined(made_up, mining, change, message):
         mined(made_up(), change(mining()))
 
 
-def test_no_translation_among_the_candidates_gives_no_threshold(made_up, mining):
-    table = mining(n=40, translated=1)
-    with pytest.raises(BabelscopeError, match="c, en-de: No translation of the train split"):
-        mined(made_up(known=False), table, margin="distance")
+def test_an_encoder_that_finds_no_translation_scores_nothing(made_up, mining, caplog):
+    caplog.set_level(logging.WARNING)
+    found = mined(made_up(known=False), mining(n=40, translated=1), margin="distance")
+    assert found.scores[["value", "low", "high"]].to_numpy().tolist() == [[0, 0, 0]]
+    assert "c, en-de: no translation of the train split is among the candidates" in caplog.text
+    assert best_threshold(np.array([2.0, 1.0, -np.inf]), np.array([False, False, True])) == 1

@@ -183,6 +183,8 @@ def score_mining(
             where=f"the test split of {where}",
         )
         logger.info("%s: pairs with a margin of at least %.4f are mined", where, threshold)
+        if not (train["gold"] & np.isfinite(train["score"])).any():
+            logger.warning("%s: no translation of the train split is among the candidates", where)
         interval = 100 * found["low"], 100 * found["high"]
         rows.examples(languages, "crosslingual", "f1", list(shown["name"]), mined, gold)
         rows.score(languages, "crosslingual", "f1", 100 * found["value"], interval, int(gold.sum()))
@@ -247,24 +249,14 @@ def best_threshold(scores: np.ndarray, gold: np.ndarray) -> float:
     Returns
     -------
     Half-way between the scores on both sides of the cut; the lowest score of all candidates where
-    the best is to mine them all.
-
-    Raises
-    ------
-    BabelscopeError
-        If no candidate is gold.
+    the best is to mine them all, or no candidate is gold and so every F1 is 0.
     """
     order = np.argsort(-scores, kind="stable")
     order = order[np.isfinite(scores[order])]
     ranked, right = scores[order], np.cumsum(gold[order])
     f1 = 2 * right / (np.arange(1, len(right) + 1) + gold.sum())
     f1[np.flatnonzero(np.diff(ranked) == 0)] = 0  # equal scores are not told apart by a threshold
-    if not len(f1) or not f1.any():
-        raise BabelscopeError(
-            "No translation of the train split is among the candidates, so there is no threshold.",
-            "Check that its languages are the right ones, or give it more sentences.",
-        )
-    cut = int(np.argmax(f1))
+    cut = int(np.argmax(f1)) if f1.any() else len(f1) - 1
     return float(ranked[cut] if cut + 1 == len(ranked) else ranked[cut : cut + 2].mean())
 
 

@@ -1,18 +1,19 @@
 """Language bias: what scores lose when languages are evaluated together.
 
 Roy et al. (2020, LAReQA) call an encoder strongly aligned if related sentences of two languages are
-closer than unrelated sentences of one, and find it by retrieval from a pool of all languages.
-Reimers & Gurevych (2020, section on language bias) compare, for graded similarity, the mean score
-of single pairs of languages with the score of all their data concatenated. Huang et al. (2025) name
-the drop from bilingual to multilingual evaluation as their measure of bias. What exactly they
-concatenate could not be read in their code, which has no such step: that pairs within one language
-belong to the pool, and that all vectors are then aligned ones, is decided here. Without pairs
-within a language an offset that all languages share by size would stay unseen, and it is the case
-that Roy et al. describe.
+closer than unrelated sentences of one, and test it by retrieval from a pool of all languages.
+Reimers & Gurevych (2020), in their section on language bias, compare, for graded similarity, the
+mean score of single pairs of languages with the score of all their data concatenated. The measure
+of Huang et al. (2025), the drop from bilingual to concatenated multilingual evaluation, follows
+them. Their published code has no such step, so two things are decided here and may differ from
+theirs: pairs within one language belong to the pool, and all vectors are aligned ones. Without the
+former an offset that is as large for every language would stay unseen, and it is the case that Roy
+et al. describe.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import combinations_with_replacement
 
 import numpy as np
 import pandas as pd
@@ -194,13 +195,11 @@ def score_retrieval_bias(
             units[language] = found.astype(np.float32)
             groups[language] = pd.factorize(np.array(sentences[language]))[0]
     pairs = language_pairs(languages, pivot, all_pairs=all_pairs)
-    asked = list(dict.fromkeys(language for pair in pairs for language in pair))
     right, obstacles = {}, {}
-    for first in asked:
-        for second in languages:
-            right[first, second], obstacles[first, second] = _nearest(
-                units[first], units[second], groups[first], groups[second]
-            )
+    for first, second in combinations_with_replacement(languages, 2):
+        there, back = _nearest(units[first], units[second], groups[first], groups[second])
+        right[first, second], obstacles[first, second] = there
+        right[second, first], obstacles[second, first] = back
     highest = {
         first: np.max([obstacles[first, second] for second in languages], axis=0) for first in asked
     }
@@ -232,7 +231,7 @@ def _means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _nearest(
     first: np.ndarray, second: np.ndarray, left: np.ndarray, right: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Return each row's cosine with its own on the other side, and the largest with another's.
 
     An equal sentence, and the translation of a sentence equal to it, are its own as well.
@@ -243,13 +242,19 @@ def _nearest(
         Shape (n, d), rows of length 1.
     left, right
         Shape (n,): numbers that are equal for equal sentences.
+
+    Returns
+    -------
+    Both for the rows of `first`, then for those of `second`, shape (n,) each.
     """
-    own = np.empty(len(first), np.float32)
-    largest = np.empty(len(first), np.float32)
-    for start in range(0, len(first), STRIP):
+    n = len(first)
+    own, others = np.full((2, 2, n), -np.inf, np.float32)  # by side
+    for start in range(0, n, STRIP):
         strip = slice(start, start + STRIP)
         cosines = first[strip] @ second.T
         same = (left[strip][:, None] == left) | (right[strip][:, None] == right)
-        own[strip] = np.where(same, cosines, -np.inf).max(axis=1)
-        largest[strip] = np.where(same, -np.inf, cosines).max(axis=1)
-    return own, largest
+        for largest, kept in ((own, same), (others, ~same)):
+            shown = np.where(kept, cosines, -np.inf)
+            largest[0, strip] = shown.max(axis=1)
+            np.maximum(largest[1], shown.max(axis=0), out=largest[1])
+    return (own[0], others[0]), (own[1], others[1])
