@@ -116,6 +116,14 @@ def test_data_sets_may_lack_languages_unless_they_are_aligned(write):
         read_pairs(files, ["de", "sw"])
 
 
+def test_languages_come_in_the_order_that_was_asked_for(write):
+    files = [write("x", table(one, [(one, "b", None)]), name=one) for one in ("de", "ru")]
+    (pairs,) = read_pairs(files, ["ru", "de"], aligned=True).sets
+    assert pairs.languages == ["ru", "de"]
+    found = read_pairs(files, ["ru", "de"])
+    assert [found.texts[one.texts[0, 0, 0]] for one in found.sets] == ["ru", "de"]
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [

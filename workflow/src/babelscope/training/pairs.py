@@ -107,6 +107,10 @@ def read_pairs(
             rows = table[spoken == language]
             if len(rows):
                 by_language[language] = _checked(rows, f"{file.parent.name}, {language}")
+    tables = {
+        name: {language: found[language] for language in languages if language in found}
+        for name, found in tables.items()
+    }
     for language in languages:
         having = [name for name, found in tables.items() if language in found]
         if not having or (aligned and len(having) < len(tables)):

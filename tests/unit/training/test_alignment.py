@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from babelscope.errors import BabelscopeError
+from babelscope.models.modular import Modules, build_encoder
+from babelscope.models.sentence_encoders import SentenceEncoder
+from babelscope.training import alignment
+from babelscope.training.contrastive import cosine_loss, ranking_loss
+
+SENTENCES = ["de1 de2 de3", "de4", "de7 de8"]
+
+
+@pytest.fixture
+def study(encoder_study):
+    return encoder_study(dropout=0.5)
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Return each step's rows, its batch and, by number, all texts."""
+    found, texts = [], []
+    read, batch = alignment.read_pairs, alignment.Alignment.batch
+
+    def listen(*arguments, **options):
+        pairs = read(*arguments, **options)
+        texts[:] = pairs.texts
+        return pairs
+
+    def look(self, examples, rows, **options):
+        found.append((rows, batch(self, examples, rows, **options), texts))
+        return found[-1][1]
+
+    monkeypatch.setattr(alignment, "read_pairs", listen)
+    monkeypatch.setattr(alignment.Alignment, "batch", look)
+    return found
+
+
+@pytest.fixture
+def encodings(monkeypatch):
+    """Return how many sentences each call of `encode` had."""
+    calls = []
+    encode = SentenceEncoder.encode
+
+    def look(self, sentences, **options):
+        calls.append(len(sentences))
+        return encode(self, sentences, **options)
+
+    monkeypatch.setattr(SentenceEncoder, "encode", look)
+    return calls
+
+
+def answers(batch):
+    """Return the vectors of the pivot in a batch."""
+    names = ("positive", "negative", "translation")
+    return torch.cat([batch[name] for name in names if name in batch])
+
+
+def test_the_pivot_does_not_change(study, batches, encodings):
+    """Its folders stay, and its vectors are those of evaluation in every epoch, despite dropout."""
+    before = study.contents("en"), study.contents("de"), study.contents("source")
+    study.train_alignment(max_steps=24)
+    assert (study.contents("en"), study.contents("de"), study.contents("source")) == before
+    assert len(encodings) == 1
+    pivot = build_encoder(study.source, study.modules["en"], name="en")
+    seen = {}
+    for rows, batch, texts in batches:
+        numbers = np.concatenate([rows.texts[:, 1], rows.texts[:, 2]])
+        for number, vector in zip(numbers[numbers >= 0], answers(batch), strict=True):
+            assert torch.equal(seen.setdefault(texts[number], vector), vector)
+    assert len(seen) < sum(len(answers(batch)) for _, batch, _ in batches) / 2  # many epochs
+    vectors = pivot.encode(list(seen), batch_tokens=200)
+    np.testing.assert_allclose(vectors, torch.stack(list(seen.values())), atol=1e-5)
+
+
+def test_nothing_but_the_adapter_moves(study, monkeypatch):
+    fit = alignment.fit
+    moved = []
+
+    def spy(model, *arguments, **options):
+        before = {name: value.clone() for name, value in model.named_parameters()}
+        rows = fit(model, *arguments, **options)
+        moved.extend(
+            name for name, value in model.named_parameters() if (value != before[name]).any()
+        )
+        return rows
+
+    monkeypatch.setattr(alignment, "fit", spy)
+    study.train_alignment()
+    assert len(moved) == 3 * 4
+    assert all(name.startswith("adapter.") for name in moved)
+    target = study.modules["de"]
+    aligned = Modules(target.language, target.sentence, study.folder / "out")
+    base, off, on = (
+        build_encoder(study.source, modules, aligned=use).encode(SENTENCES, batch_tokens=100)
+        for modules, use in ((target, False), (aligned, False), (aligned, True))
+    )
+    assert (base == off).all()
+    assert not np.allclose(base, on, atol=1e-3)
+
+
+@pytest.mark.parametrize("strategy", ["paraphrase", "parallel", "both"])
+def test_a_strategy_has_its_batches(study, batches, strategy):
+    study.train_alignment(strategy=strategy, max_steps=8)
+    wanted = {"paraphrase": [False] * 8, "parallel": [True] * 8, "both": [False, True] * 4}
+    assert [rows.parallel for rows, _, _ in batches] == wanted[strategy]
+    negatives = False
+    for rows, batch, texts in batches:
+        spoken = [[texts[n][:2] for n in column if n >= 0] for column in rows.texts.T]
+        assert {*spoken[0]} == {"de"}
+        assert {*spoken[1], *spoken[2]} == {"en"}
+        if rows.parallel:
+            assert set(batch) == {"ids 0", "mask 0", "anchor", "translation"}
+            for anchor, positive, _ in rows.texts:
+                assert texts[anchor].replace("de", "en") == texts[positive]
+        else:
+            negatives = negatives or len(batch["negative"]) > 0
+    assert negatives == (strategy != "parallel")
+
+
+def test_translations_are_of_all_texts_once(study, batches):
+    study.train_alignment(strategy="parallel", max_steps=40)
+    texts = batches[0][2]
+    per_epoch = {text for text in texts if text.startswith("de")}
+    assert {
+        texts[rows.texts[i, 0]] for rows, _, _ in batches for i in range(len(rows))
+    } == per_epoch
+
+
+def test_alignment_brings_translations_together(encoder_study):
+    study = encoder_study(dropout=0.0)
+    history = study.train_alignment(strategy="parallel", max_steps=60, lr=0.01)
+    target = study.modules["de"]
+    aligned = Modules(target.language, target.sentence, study.folder / "out")
+    english = build_encoder(study.source, study.modules["en"])
+    there = torch.tensor(
+        english.encode([text.replace("de", "en") for text in SENTENCES], batch_tokens=100)
+    )
+    off, on = (
+        cosine_similarity(
+            torch.tensor(
+                build_encoder(study.source, aligned, aligned=use).encode(SENTENCES, batch_tokens=99)
+            ),
+            there,
+        ).mean()
+        for use in (False, True)
+    )
+    assert on > off + 0.1
+    assert history.loss.iloc[-1] < history.loss[0] / 2
+
+
+@pytest.mark.parametrize("strategy", ["paraphrase", "parallel"])
+def test_the_first_loss_is_that_of_the_two_encoders(encoder_study, batches, strategy):
+    """By tokenizers, networks and losses alone; the adapter changes nothing yet."""
+    study = encoder_study(dropout=0.0)
+    history = study.train_alignment(strategy=strategy, max_steps=1)
+    rows, _, texts = batches[0]
+    said = [[texts[n] for n in column if n >= 0] for column in rows.texts.T]
+    german, english = (build_encoder(study.source, study.modules[one]) for one in ("de", "en"))
+    with torch.no_grad():
+        anchors = german(**german.batch(said[0]))
+        others = [english(**english.batch(column)) for column in said[1:] if column]
+    loss = ranking_loss if strategy == "paraphrase" else cosine_loss
+    assert history.loss[0] == pytest.approx(loss(anchors, *others).item(), rel=1e-5)
+
+
+def test_a_killed_training_embeds_the_pivot_once(study, encodings, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(alignment, "ParallelAdapter", None)
+        with pytest.raises(TypeError):
+            study.train_alignment()
+    assert len(encodings) == 1
+    study.train_alignment()
+    assert len(encodings) == 1
+    study.train_alignment("again", pairs=study.pairs[:1])
+    assert len(encodings) == 2
+    assert not (study.folder / "out.checkpoints").exists()
+
+
+def test_a_changed_pivot_is_embedded_anew(study, encodings, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(alignment, "ParallelAdapter", None)
+        with pytest.raises(TypeError):
+            study.train_alignment()
+    study.train_sentences("en/sentence", language="en", seed=7)
+    study.train_alignment()
+    assert len(encodings) == 2
+
+
+def test_one_seed_gives_one_adapter(study):
+    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
+        study.train_alignment(name, seed=seed, max_steps=3)
+    one, two, three = map(study.contents, ("one", "two", "three"))
+    assert one == two
+    assert one["alignment.safetensors"] != three["alignment.safetensors"]
+
+
+def test_unequal_rows_are_refused(study):
+    options = {"negatives": True, "seed": 3}
+    pairs = [
+        study.write_pairs("odd", 5, languages=("en",), **options),
+        study.write_pairs("odd", 4, languages=("de",), file="de", **options),
+    ]
+    with pytest.raises(BabelscopeError, match="odd has 4 rows in de, 5 in en"):
+        study.train_alignment(pairs=pairs)
+    with pytest.raises(BabelscopeError, match="no pairs in de in odd"):
+        study.train_alignment(pairs=pairs[:1])
+
+
+def test_a_loss_that_is_not_finite_names_language_and_data_set(study):
+    message = "alignment of de on triples, parallel is not finite at step 2"
+    with pytest.raises(BabelscopeError, match=message):
+        study.train_alignment(lr=1e38, warmup=0.0)
