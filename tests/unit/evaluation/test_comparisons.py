@@ -214,6 +214,12 @@ def test_holm_is_that_of_his_paper_by_hand():
     assert holm(np.array([0.9, 0.5])) == pytest.approx([1, 1])
 
 
+def test_no_comparison_gives_empty_tables():
+    found = compare_methods(outcomes("a", [0, 1, 0]), [], **OPTIONS)
+    assert [len(table) for table in found] == [0, 0]
+    assert list(found.pairs)[-4:] == ["p", "p_holm", "test", "n"]
+
+
 def test_a_missing_method_is_named(evaluated):
     with pytest.raises(BabelscopeError, match="no examples of other"):
         compare_methods(examples_of(evaluated(source=1.5)), [("other", "source")], **OPTIONS)

@@ -195,7 +195,7 @@ def _tail(ratio: float, most: float) -> float:
 
 
 def _corrected(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=[column for column in columns if column != "p_holm"])
     return table.assign(p_holm=holm(table["p"].to_numpy(np.float64)))[list(columns)]
 
 

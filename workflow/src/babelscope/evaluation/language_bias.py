@@ -201,7 +201,8 @@ def score_retrieval_bias(
         right[first, second], obstacles[first, second] = there
         right[second, first], obstacles[second, first] = back
     highest = {
-        first: np.max([obstacles[first, second] for second in languages], axis=0) for first in asked
+        first: np.max([obstacles[first, second] for second in languages], axis=0)
+        for first in languages
     }
     metrics = ("accuracy_bilingual", "accuracy_multilingual", "accuracy_drop")
     found = []
