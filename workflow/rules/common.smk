@@ -995,9 +995,8 @@ def begins_with(wildcards):
 
 def whole_training(wildcards):
     """Return how one network for all languages is trained: in each by itself, or across them."""
-    return section(
-        "encoders.cross" if wildcards.whole == "full-cross" else "encoders.full"
-    )
+    across = wildcards.whole == "full-cross"
+    return pair_training("encoders.cross" if across else "encoders.full")
 
 
 def languages_per_batch(wildcards):

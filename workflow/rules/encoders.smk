@@ -309,6 +309,7 @@ rule train_alignment_adapter:
         runtime=1440,
         save_steps=settings.encoders.alignment.save_steps,
         logging_steps=settings.encoders.alignment.logging_steps,
+        batch_tokens=settings.encoders.batch_tokens,
     params:
         version=1,
         checkpoints=checkpoints_of_encoder,
@@ -388,12 +389,16 @@ rule evaluate_encoder:
         parallel=settings.parallel.corpora,
         max_sentences=settings.parallel.max_sentences,
         languages={
-            lang: languages[lang].model_dump(include={"iso639_3", "script"})
-            for lang in ENCODER_LANGS
+            lang: languages[lang].flores.replace("_", "-") for lang in ENCODER_LANGS
         },
         pivot=settings.pivot,
-        margin=section("compare", "neighbours", "margin"),
-        settings=section("encoders", "bootstrap", "seed"),
+        settings={
+            "resamples": settings.encoders.bootstrap,
+            "seed": settings.encoders.seed,
+            "k": settings.compare.neighbours,
+            "margin": settings.compare.margin,
+            "blocks": settings.compare.blocks,
+        },
         compute=section("compute", "device", "precision"),
     script:
         "../scripts/evaluate_encoder.py"

@@ -41,6 +41,9 @@ MODULE = "module.json"
 WHOLE = "modular.json"
 SOURCE = "source"
 
+Form = Mapping[str, Any]
+PLAIN: Form = {}
+
 
 @dataclass(frozen=True)
 class Modules:
@@ -183,7 +186,12 @@ def _own(body: Any) -> dict[str, torch.Tensor]:
 
 
 def build_encoder(
-    source: str | Path, modules: Modules, *, aligned: bool = False, name: str = ""
+    source: str | Path,
+    modules: Modules,
+    *,
+    form: Form = PLAIN,
+    aligned: bool = False,
+    name: str = "",
 ) -> SentenceEncoder:
     """Put the modules of one language together into an encoder of its own, in eval mode.
 
@@ -196,6 +204,9 @@ def build_encoder(
         Folder of the encoder that the language modules were trained on.
     modules
         The language's folders.
+    form
+        How states become vectors: keywords of
+        :func:`~babelscope.models.sentence_encoders.load_encoder`.
     aligned
         Use the alignment adapter, if there is one.
     name
@@ -207,7 +218,7 @@ def build_encoder(
         If a module was trained on others than these, or does not fit.
     """
     check_modules(checksum(source), modules, name=name)
-    return _build(load_encoder(source), modules, aligned=aligned)
+    return _build(load_encoder(source, **form), modules, aligned=aligned)
 
 
 def _build(encoder: SentenceEncoder, modules: Modules, *, aligned: bool) -> SentenceEncoder:
@@ -226,9 +237,7 @@ def _build(encoder: SentenceEncoder, modules: Modules, *, aligned: bool) -> Sent
             load_lora(network, part, parts[part])
     if aligned and ALIGNMENT in parts:
         encoder.adapter = read_alignment(network, parts[ALIGNMENT])
-    for parameter in encoder.parameters():
-        parameter.requires_grad_(False)
-    return encoder.eval()
+    return encoder.requires_grad_(False).eval()
 
 
 def read_alignment(network: nn.Module, folder: str | Path) -> ParallelAdapter:
@@ -330,11 +339,16 @@ class ModularEncoder:
         Folder of the encoder that all language modules were trained on.
     modules
         By language.
+    form
+        As in :func:`build_encoder`.
     """
 
-    def __init__(self, source: str | Path, modules: Mapping[str, Modules]) -> None:
+    def __init__(
+        self, source: str | Path, modules: Mapping[str, Modules], form: Form = PLAIN
+    ) -> None:
         self.source = Path(source)
         self.modules = dict(modules)
+        self.form = dict(form)
         base = checksum(source)
         for language, own in self.modules.items():
             check_modules(base, own, name=language)
@@ -342,7 +356,9 @@ class ModularEncoder:
         self._whole: tuple[tuple[str, bool], SentenceEncoder] | None = None
 
     @classmethod
-    def assemble(cls, source: str | Path, modules: Mapping[str, Modules]) -> Self:
+    def assemble(
+        cls, source: str | Path, modules: Mapping[str, Modules], form: Form = PLAIN
+    ) -> Self:
         """Return an encoder of modules in folders, which must stay where they are.
 
         Raises
@@ -350,7 +366,7 @@ class ModularEncoder:
         BabelscopeError
             If a module is missing or was trained on another base.
         """
-        return cls(source, modules)
+        return cls(source, modules, form)
 
     @property
     def languages(self) -> list[str]:
@@ -381,22 +397,22 @@ class ModularEncoder:
             key = language, aligned
             if self._whole is None or self._whole[0] != key:
                 self._whole = None  # the last one makes room first
-                self._whole = key, _build(load_encoder(self.source), modules, aligned=aligned)
+                self._whole = (
+                    key,
+                    _build(load_encoder(self.source, **self.form), modules, aligned=aligned),
+                )
             return self._whole[1]
         if self._shared is None:
-            self._shared = load_encoder(self.source)
+            self._shared = load_encoder(self.source, **self.form).requires_grad_(False)
         shared, parts = self._shared, modules.present()
         if shared.adapter is not None:
             shared.adapter.detach()
         tokenizer = load_tokenizer(parts[LANGUAGE])
         _put_embeddings(shared.network, parts[LANGUAGE], tokenizer)
-        names = {
-            f"{language}-{part}": parts[part] for part in (LANGUAGE, SENTENCE) if part in parts
-        }
-        for name, path in names.items():
-            if name not in loras(shared.network):
-                load_lora(shared.network, name, path)
-        activate_lora(shared.network, list(names))
+        own = [part for part in (LANGUAGE, SENTENCE) if part in parts]
+        for part in own:
+            load_lora(shared.network, part, parts[part])
+        activate_lora(shared.network, own)
         adapter = None
         if aligned and ALIGNMENT in parts:
             adapter = read_alignment(shared.network, parts[ALIGNMENT])
@@ -411,7 +427,7 @@ class ModularEncoder:
             prefix=shared.prefix,
             adapter=adapter,
         )
-        return encoder.eval()
+        return encoder.requires_grad_(False).eval()
 
     def _modules(self, language: str) -> Modules:
         if language not in self.modules:
@@ -482,7 +498,9 @@ class ModularEncoder:
         LoRAs are merged into the weights and the adapter is folded into wider feed-forward parts,
         so that the folder needs nothing of this package.
         """
-        encoder = _build(load_encoder(self.source), self._modules(language), aligned=aligned)
+        encoder = _build(
+            load_encoder(self.source, **self.form), self._modules(language), aligned=aligned
+        )
         merge_lora(encoder.network)
         if encoder.adapter is not None:
             encoder.adapter.fold()
@@ -497,7 +515,7 @@ class ModularEncoder:
                 for part, path in modules.present().items():
                     shutil.copytree(path, made / language / part)
             parts = {language: list(own.present()) for language, own in self.modules.items()}
-            write_json(made / WHOLE, {"languages": parts})
+            write_json(made / WHOLE, {"languages": parts, "form": self.form})
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -513,8 +531,9 @@ class ModularEncoder:
             raise BabelscopeError(
                 f"{folder} has no {WHOLE}.", "Name a folder that a modular encoder was saved in."
             )
+        document = read_json(folder / WHOLE)
         modules = {
             language: Modules(**{part: folder / language / part for part in parts})
-            for language, parts in read_json(folder / WHOLE)["languages"].items()
+            for language, parts in document["languages"].items()
         }
-        return cls(folder / SOURCE, modules)
+        return cls(folder / SOURCE, modules, document["form"])

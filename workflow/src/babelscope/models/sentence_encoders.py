@@ -219,6 +219,7 @@ def load_encoder(
     path: str | Path,
     *,
     pooling: str = "mean",
+    own_head: bool = True,
     prefix: str = "",
     max_tokens: int | None = None,
 ) -> SentenceEncoder:
@@ -231,6 +232,9 @@ def load_encoder(
         whose head is left out.
     pooling
         Of a folder of transformers; the other kind names its own.
+    own_head
+        Of a folder of sentence-transformers, whether its pooling and what comes after it are taken,
+        too; else it is pooled as `pooling` says, and that is all.
     prefix
         Put before every sentence instead of the folder's default prompt, if not empty.
     max_tokens
@@ -248,12 +252,12 @@ def load_encoder(
     settings = _settings(folder / modules[0][1])
     limit = settings.get("max_seq_length")
     limits = [one for one in (max_tokens, limit) if one is not None]
-    dense = [_read_dense(folder / where) for kind, where in modules if kind == "Dense"]
+    dense = [_read_dense(folder / where) for kind, where in modules if kind == "Dense" and own_head]
     return _assemble(
         folder / modules[0][1],
-        _read_pooling(folder / modules[1][1]),
+        _read_pooling(folder / modules[1][1]) if own_head else pooling,
         dense[0] if dense else None,
-        modules[-1][0] == "Normalize",
+        modules[-1][0] == "Normalize" and own_head,
         prefix or _default_prompt(folder),
         min(limits) if limits else None,
     )

@@ -19,7 +19,7 @@ from babelscope.config import PairTraining
 from babelscope.io import write_arrays
 from babelscope.models.adapters import ParallelAdapter
 from babelscope.models.checksums import checksum
-from babelscope.models.modular import Modules, build_encoder, save_alignment_module
+from babelscope.models.modular import Form, Modules, build_encoder, save_alignment_module
 from babelscope.models.sentence_encoders import SentenceEncoder
 from babelscope.tasks.base import Batch
 from babelscope.training import checkpoints
@@ -156,8 +156,7 @@ def train_alignment_adapter(
     strategy: str,
     adapter: Mapping[str, Any],
     settings: PairTraining,
-    pooling: str,
-    prefix: str,
+    form: Form,
     batch_tokens: int,
     folder: str | Path,
     seed: int,
@@ -184,7 +183,7 @@ def train_alignment_adapter(
         loss; ``both``: such batches in alternation.
     adapter
         `reduction` and `scale`.
-    settings, pooling, prefix, folder, seed, device, precision
+    settings, form, folder, seed, device, precision
         As in :func:`~babelscope.training.sentence_encoders.train_encoder`.
     batch_tokens
         Tokens per batch of the pivot's sentences, padding included.
@@ -211,7 +210,7 @@ def train_alignment_adapter(
         "languages": [language, pivot_language],
         "strategy": strategy,
         "adapter": dict(adapter),
-        "form": [pooling, prefix],
+        "form": dict(form),
     } | fingerprint_of(pairs, settings, seed, precision)
     folder = Path(folder)
     with checkpoints.locked(folder):
@@ -223,7 +222,7 @@ def train_alignment_adapter(
         others = np.concatenate([one.texts[OTHER, :, 1:].ravel() for one in streams])
         vectors = PivotVectors(
             folder,
-            build_encoder(source, pivot, name=pivot_language),
+            build_encoder(source, pivot, form=form, name=pivot_language),
             found.texts,
             others,
             max_tokens=settings.max_tokens,
@@ -231,7 +230,7 @@ def train_alignment_adapter(
             device=device,
             precision=precision,
         )
-        encoder = build_encoder(source, target, name=language)
+        encoder = build_encoder(source, target, form=form, name=language)
         encoder.adapter = ParallelAdapter(encoder.network, seed=seed, **adapter)
         rows = fit(
             encoder,

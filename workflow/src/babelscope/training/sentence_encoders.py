@@ -13,7 +13,13 @@ import torch
 from babelscope.config import PairTraining
 from babelscope.models.checksums import checksum
 from babelscope.models.lora import add_lora, merge_lora
-from babelscope.models.modular import SENTENCE, Modules, build_encoder, save_sentence_module
+from babelscope.models.modular import (
+    SENTENCE,
+    Form,
+    Modules,
+    build_encoder,
+    save_sentence_module,
+)
 from babelscope.models.sentence_encoders import SentenceEncoder, load_encoder, save_encoder
 from babelscope.tasks.base import Batch
 from babelscope.training import checkpoints
@@ -79,8 +85,7 @@ def train_encoder(
     kind: str,
     lora: Mapping[str, Any],
     settings: PairTraining,
-    pooling: str,
-    prefix: str,
+    form: Form,
     folder: str | Path,
     seed: int,
     device: str = "cpu",
@@ -107,8 +112,9 @@ def train_encoder(
         `rank`, `alpha` and `dropout`; not read by ``full``.
     settings
         Of the training.
-    pooling, prefix
-        Of a source whose folder does not say them.
+    form
+        How the source's states become vectors: keywords of
+        :func:`~babelscope.models.sentence_encoders.load_encoder`.
     folder
         For checkpoints, from which a killed training goes on; removed at the end.
     seed
@@ -134,11 +140,11 @@ def train_encoder(
         "language": language,
         "kind": kind,
         "lora": dict(lora) if kind == "lora" else None,
-        "form": [pooling, prefix],
+        "form": dict(form),
     } | fingerprint_of(pairs, settings, seed, precision)
     with checkpoints.locked(folder):
         checkpoints.prepare(folder, fingerprint)
-        encoder = build_encoder(source, Modules(Path(module)), name=language)
+        encoder = build_encoder(source, Modules(Path(module)), form=form, name=language)
         if kind == "lora":
             add_lora(encoder.network, SENTENCE, seed=seed, **lora)
         else:
@@ -170,8 +176,7 @@ def train_whole_encoder(
     languages: Sequence[str],
     mixed: int,
     settings: PairTraining,
-    pooling: str,
-    prefix: str,
+    form: Form,
     folder: str | Path,
     seed: int,
     device: str = "cpu",
@@ -193,7 +198,7 @@ def train_whole_encoder(
         Languages in a batch, at most. With 1, batches are of one data set in one language, which
         all take turns; with more, of one data set, each text in one of the languages that were
         drawn for the batch.
-    settings, pooling, prefix, folder, seed, device, precision
+    settings, form, folder, seed, device, precision
         As in :func:`train_encoder`.
 
     Returns
@@ -212,11 +217,11 @@ def train_whole_encoder(
         "source": checksum(source),
         "languages": list(languages),
         "mixed": mixed,
-        "form": [pooling, prefix],
+        "form": dict(form),
     } | fingerprint_of(pairs, settings, seed, precision)
     with checkpoints.locked(folder):
         checkpoints.prepare(folder, fingerprint)
-        encoder = load_encoder(source, pooling=pooling, prefix=prefix)
+        encoder = load_encoder(source, **form)
         encoder.requires_grad_(True)
         found = read_pairs(pairs, languages, aligned=mixed > 1)
         rows = _train(
