@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
-def make_tokenizer(words):
+def word_tokenizer(words):
     """Return a tokenizer of whole words, its special tokens as in the tiny models."""
     vocabulary = {token: number for number, token in enumerate([*SPECIAL, *words, "<mask>"])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -27,9 +27,15 @@ def make_tokenizer(words):
 
 
 @pytest.fixture(scope="session")
+def make_tokenizer():
+    """Return `word_tokenizer`."""
+    return word_tokenizer
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
     """Return a tokenizer of 100 tokens; the words are w0 to w94."""
-    return make_tokenizer([f"w{number}" for number in range(95)])
+    return word_tokenizer([f"w{number}" for number in range(95)])
 
 
 @pytest.fixture(scope="session")

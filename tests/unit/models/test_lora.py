@@ -185,6 +185,23 @@ def test_one_of_several_is_saved(xlmr, tmp_path, make_model, disturb):
     assert torch.equal(states(other), states(xlmr))
 
 
+@pytest.mark.parametrize("rank", [3, 5])
+def test_one_of_the_same_name_is_replaced(xlmr, tmp_path, make_model, disturb, rank):
+    add_lora(xlmr, "language", rank=rank, alpha=6.0, dropout=0.0, seed=0)
+    disturb(trained(xlmr).values())
+    save_lora(xlmr, "language", tmp_path)
+    other = make_model("xlm-roberta")
+    for name in ("language", "sentence"):
+        add_lora(other, name, rank=3, alpha=6.0, dropout=0.5, seed=1)
+    load_lora(other, "language", tmp_path)
+    assert torch.equal(states(other), states(xlmr))
+    assert sorted(loras(other)) == ["language", "sentence"]
+    assert not trained(other)
+    assert all(
+        type(one.lora_dropout["language"]) is nn.Identity for one in projections(other).values()
+    )
+
+
 def test_a_network_of_another_size_or_architecture(make_model, tmp_path):
     model = make_model("bert")
     add_lora(model, "language", **SETTINGS)
