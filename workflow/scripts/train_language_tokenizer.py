@@ -1,4 +1,4 @@
-"""Adapter for the rule train_language_tokenizer: text and a source's tokenizer in, a new one out."""
+"""Adapter for the rule train_language_tokenizer: text and a tokenizer in, a language's own out."""
 
 from babelscope.io import atomic
 from babelscope.jobs import job

@@ -7,8 +7,7 @@ import pytest
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.bitext import best_threshold, mine, score_bitext, score_mining
 from babelscope.evaluation.embeddings import Embeddings
-from babelscope.evaluation.intervals import wilson
-from babelscope.representations.retrieval import margin_retrieval
+from babelscope.representations.retrieval import margin_retrieval, wilson
 
 MINING = {"pivot": "en", "resamples": 200, "seed": 3}
 

@@ -6,7 +6,8 @@ from scipy.stats import binomtest
 
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation import intervals
-from babelscope.evaluation.intervals import bootstrap, percentile_interval, wilson
+from babelscope.evaluation.intervals import bootstrap, percentile_interval
+from babelscope.representations.retrieval import wilson
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 7), (7, 7), (3, 10), (480, 1000)])

@@ -891,8 +891,8 @@ def check_encoders(
     kinds = {corpora[name].kind for name in encoders.evaluated}
     if not kinds & set(MONOLINGUAL):
         raise BabelscopeError(
-            f"config: encoders.evaluated: none of {', '.join(encoders.evaluated)} judges encoders in"
-            f" one language; that do corpora of the kinds {', '.join(MONOLINGUAL)}.",
+            f"config: encoders.evaluated: none of {', '.join(encoders.evaluated)} judges encoders"
+            f" in one language; that do corpora of the kinds {', '.join(MONOLINGUAL)}.",
             "Add one of them.",
         )
     for name in (*encoders.pairs, *encoders.evaluated):

@@ -10,10 +10,9 @@ import pandas as pd
 
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.embeddings import Embeddings
-from babelscope.evaluation.intervals import wilson
 from babelscope.evaluation.metrics import F1, score
 from babelscope.evaluation.results import Results, Rows, naming, ordered
-from babelscope.representations.retrieval import Margin, _margins, margin_retrieval
+from babelscope.representations.retrieval import Margin, margin_retrieval, margins, wilson
 from babelscope.representations.rows import unit_rows
 from babelscope.seeds import derive_seed
 
@@ -226,11 +225,11 @@ def mine(
     proposals = []
     for side in (0, 1):
         level = (near[side][:, None] + near[1 - side][neighbours[side]]) / 2
-        margins = _margins(cosines[side], level, margin)
-        best = margins.argmax(axis=1)[:, None]
+        reached = margins(cosines[side], level, margin)
+        best = reached.argmax(axis=1)[:, None]
         partner = np.take_along_axis(neighbours[side], best, axis=1)[:, 0]
         pair = np.arange(len(partner)), partner
-        proposals.append((*pair[:: 1 - 2 * side], np.take_along_axis(margins, best, axis=1)[:, 0]))
+        proposals.append((*pair[:: 1 - 2 * side], np.take_along_axis(reached, best, axis=1)[:, 0]))
     left, right, scores = (np.concatenate(column) for column in zip(*proposals, strict=True))
     order = np.argsort(-scores, kind="stable")
     return _one_to_one(left[order], right[order], scores[order])

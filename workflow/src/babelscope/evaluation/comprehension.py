@@ -7,8 +7,8 @@ import pandas as pd
 
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.embeddings import ROUNDING, Embeddings
-from babelscope.evaluation.intervals import wilson
 from babelscope.evaluation.results import Results, Rows, language_pairs, naming
+from babelscope.representations.retrieval import wilson
 from babelscope.representations.rows import unit_rows
 
 logger = logging.getLogger(__name__)

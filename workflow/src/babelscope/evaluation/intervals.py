@@ -1,4 +1,4 @@
-"""Intervals of scores: the bootstrap in bounded memory, and Wilson's for shares."""
+"""Intervals of scores by the bootstrap, in bounded memory."""
 
 import logging
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from babelscope.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
 
-NORMAL_975 = 1.959963984540054
 WEIGHTS = 2**22  # held at a time
 
 
@@ -73,16 +72,3 @@ def percentile_interval(values: np.ndarray, where: str) -> tuple[float, float]:
         )
     low, high = np.nanquantile(values, [0.025, 0.975])
     return float(low), float(high)
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of a share of n examples (Wilson 1927).
-
-    Unlike a bootstrap's, it has a width when the share is 0 or 1. For the mean of two shares of the
-    same n examples, such as both directions of a retrieval, it is at least as wide as it need be:
-    the mean varies most when both agree on every example.
-    """
-    square = NORMAL_975**2
-    middle = (share + square / (2 * n)) / (1 + square / n)
-    reach = NORMAL_975 * np.sqrt(share * (1 - share) / n + square / (4 * n**2)) / (1 + square / n)
-    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))

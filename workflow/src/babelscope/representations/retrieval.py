@@ -119,7 +119,7 @@ def margin_retrieval(
 
     def hits(name: str, reverse: str) -> np.ndarray:
         level = (near[name][:, None] + near[reverse][candidates[name]]) / 2
-        found = _margins(cosines[name].astype(np.float64), level, margin).argmax(axis=1)
+        found = margins(cosines[name].astype(np.float64), level, margin).argmax(axis=1)
         best = np.take_along_axis(candidates[name], found[:, None], axis=1)[:, 0]
         return (left[best] == left) | (right[best] == right)
 
@@ -175,7 +175,23 @@ def _equal_rows(matrix: np.ndarray) -> np.ndarray:
     ].ravel()
 
 
-def _margins(cosines: np.ndarray, level: np.ndarray, margin: Margin) -> np.ndarray:
+def margins(cosines: np.ndarray, level: np.ndarray, margin: Margin) -> np.ndarray:
+    """Return how far cosines stand out.
+
+    Parameters
+    ----------
+    cosines
+        Of any shape.
+    level
+        Of the same shape: the mean cosine of both sentences with their neighbours.
+    margin
+        See `margin_retrieval`.
+
+    Raises
+    ------
+    BabelscopeError
+        If a ratio's denominator is not positive.
+    """
     if margin == "absolute":
         return cosines
     if margin == "distance":
@@ -189,13 +205,21 @@ def _margins(cosines: np.ndarray, level: np.ndarray, margin: Margin) -> np.ndarr
     return cosines / level
 
 
-def _score(direction: str, right: np.ndarray) -> Score:
-    n, share = len(right), 1 - float(right.mean())
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of a share of n examples (Wilson 1927).
+
+    Unlike a bootstrap's, it has a width when the share is 0 or 1. For the mean of two shares of the
+    same n examples, such as both directions of a retrieval, it is at least as wide as it need be:
+    the mean varies most when both agree on every example.
+    """
     square = NORMAL_975**2
     middle = (share + square / (2 * n)) / (1 + square / n)
     reach = NORMAL_975 * np.sqrt(share * (1 - share) / n + square / (4 * n**2)) / (1 + square / n)
+    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
+
+
+def _score(direction: str, right: np.ndarray) -> Score:
+    n, share = len(right), 1 - float(right.mean())
     error = 100 * float(np.sqrt(share * (1 - share) / n))
-    low, high = max(0.0, middle - reach), min(1.0, middle + reach)
-    return Score(
-        "retrieval_error", direction, 100 * share, error, 100 * float(low), 100 * float(high)
-    )
+    low, high = wilson(share, n)
+    return Score("retrieval_error", direction, 100 * share, error, 100 * low, 100 * high)
