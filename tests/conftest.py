@@ -257,6 +257,28 @@ class EncoderStudy:
         "save_steps": 2,
         "max_tokens": 12,
     }
+    mlm_settings: ClassVar = {
+        "lr": 0.01,
+        "weight_decay": 0.01,
+        "warmup": 0.1,
+        "schedule": "linear",
+        "epochs": 100,
+        "max_steps": 7,
+        "max_minutes": None,
+        "batch_size": 8,
+        "accumulation": 1,
+        "gradient_checkpointing": False,
+        "max_grad_norm": 1.0,
+        "mask_share": 0.2,
+        "whole_words": False,
+        "logging_steps": 1,
+        "eval_steps": 4,
+        "save_steps": 2,
+        "patience": None,
+        "train_examples": None,
+        "valid_examples": 6,
+        "report_to": "none",
+    }
 
     def __init__(self, folder: Path, dropout: float = 0.1) -> None:
         from babelscope.models.modular import Modules
@@ -414,8 +436,59 @@ class EncoderStudy:
             **own,
         )
 
+    def write_start(self, language: str = "de", words: int = 60) -> Path:
+        """Write the beginning of a language module: a tokenizer, embeddings, and tokens matched."""
+        import numpy as np
+
+        from babelscope.io import write_arrays
+
+        folder = self.folder / language / "start"
+        self.tokenizer(language, words).save_pretrained(folder)
+        matched = np.full(words + 5, -1)
+        matched[:4] = range(4)
+        matched[-1] = 99
+        weight = np.random.default_rng(5).normal(scale=0.3, size=(words + 5, 32))
+        write_arrays(
+            folder / "embeddings.safetensors",
+            {"weight": weight.astype(np.float32), "matched": matched},
+        )
+        return folder
+
+    def write_windows(self, name: str, count: int, words: int = 60) -> Path:
+        """Write windows of 12 tokens with something to learn in them."""
+        import numpy as np
+
+        from babelscope.tokenization.packing import write_chunks
+
+        start = np.random.default_rng(count).integers(0, words, (count, 1))
+        windows = (start + np.arange(12)) % words + 4
+        windows[:, 0], windows[:, -1] = 0, 2
+        path = self.folder / f"{name}.arrow"
+        write_chunks(path, [windows], 12, words + 5)
+        return path
+
+    def adapt(self, name: str = "out", **options):
+        """Train a language module into a folder of the study; settings may be changed."""
+        from babelscope.config import Training
+        from babelscope.training.adaptation import adapt_language
+
+        own = {"kind": "lora", "source": self.source, "seed": 1} | options
+        changes = {key: own.pop(key) for key in options if key in self.mlm_settings}
+        return adapt_language(
+            own.pop("source"),
+            own.pop("start", None) or self.write_start(),
+            own.pop("train", None) or self.write_windows("train", 21),
+            self.write_windows("valid", 9),
+            self.folder / name,
+            language="de",
+            lora=self.lora,
+            settings=Training.model_validate(self.mlm_settings | changes),
+            folder=self.folder / f"{name}.checkpoints",
+            **own,
+        )
+
     def _common(self, name: str) -> dict[str, Any]:
-        return {"pooling": "mean", "prefix": "", "folder": self.folder / f"{name}.checkpoints"}
+        return {"form": {"pooling": "mean"}, "folder": self.folder / f"{name}.checkpoints"}
 
 
 @pytest.fixture
