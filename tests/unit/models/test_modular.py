@@ -133,6 +133,18 @@ def test_mixed_languages_are_encoded_as_one_by_one(made, modular, sentences, mix
     assert np.abs(shuffled - together[order]).max() < 1e-6
 
 
+@pytest.mark.gpu
+def test_gpu_equals_cpu(modular, sentences, mixed):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    cpu = encode(modular, sentences, mixed, aligned=True)
+    settings = {"aligned": True, "batch_tokens": 60, "device": "cuda"}
+    gpu = modular.encode(sentences, mixed, **settings)
+    np.testing.assert_allclose(gpu, cpu, atol=1e-3)
+    half = modular.encode(sentences, mixed, **settings, precision="bf16")
+    assert np.corrcoef(half.ravel(), cpu.ravel())[0, 1] > 0.99
+
+
 def test_languages_differ_and_alignment_spares_the_pivot(modular, sentences):
     vectors = {
         (language, aligned): encode(modular, sentences, language, aligned=aligned)
