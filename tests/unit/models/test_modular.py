@@ -222,6 +222,20 @@ def test_saved_as_a_whole_and_loaded_again(made, sentences, mixed, tmp_path):
     ]
 
 
+def test_how_states_become_vectors_is_saved_too(made, sentences, tmp_path):
+    source, modules = made
+    form = {"pooling": "first", "own_head": False, "prefix": "w2 ", "max_tokens": 9}
+    modular = ModularEncoder.assemble(source, {"de": modules["de"]}, form)
+    before = encode(modular, sentences, "de", aligned=True)
+    assert before.shape == (len(sentences), 32)
+    modular.save(tmp_path / "whole")
+    again = ModularEncoder.load(tmp_path / "whole")
+    assert np.array_equal(encode(again, sentences, "de", aligned=True), before)
+    modular.export("de", tmp_path / "plain", aligned=True)
+    found = load_encoder(tmp_path / "plain").encode(sentences, batch_tokens=60)
+    assert np.abs(found - before).max() < 1e-5
+
+
 def test_module_folders_hold_what_they_should(made):
     _, modules = made
     files = {

@@ -94,6 +94,13 @@ def test_dense_layers_are_those_of_sentence_transformers(
     assert np.allclose(found, model.encode(sentences), atol=1e-6)
 
 
+def test_the_steps_of_a_folder_can_be_left_out(theirs, folder_of, sentences):
+    options = {"pooling": "first", "prefix": "w4 ", "max_tokens": 12}
+    encoder = load_encoder(theirs, own_head=False, **options)
+    plain = load_encoder(folder_of("xlm-roberta"), **options)
+    assert np.array_equal(encode(encoder, sentences), encode(plain, sentences))
+
+
 PLAIN = """
 import sys
 import numpy as np
