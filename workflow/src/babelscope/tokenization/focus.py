@@ -202,9 +202,10 @@ def sparsemax(similarities: np.ndarray) -> csr_array:
     groups = similarities[:, : width * GROUP].reshape(rows, GROUP, width)
     largest = groups.max(axis=1) if width else similarities
     bound = _thresholds(largest) - SLACK
-    near = similarities > bound[:, None].astype(similarities.dtype)
-    row, column = np.nonzero(near)
-    values = similarities[near].astype(np.float64)
+    # Flat indices: NumPy is ten times as slow at finding pairs of them.
+    near = np.flatnonzero(similarities > bound[:, None].astype(similarities.dtype))
+    row, column = np.divmod(near, columns)
+    values = similarities.ravel()[near].astype(np.float64)
     counts = np.bincount(row, minlength=rows)
     place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
     candidates = np.full((rows, counts.max()), -np.inf)

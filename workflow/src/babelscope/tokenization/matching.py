@@ -71,8 +71,9 @@ def match_tokens(
             for form in read(token):
                 found.setdefault(form, number)
     read = _reader(target)
-    matched = np.full(vocabulary_size(target), -1, np.int64)
-    for token, number in target.get_vocab().items():
+    vocabulary = target.get_vocab()
+    matched = np.full(max(vocabulary.values()) + 1, -1, np.int64)
+    for token, number in vocabulary.items():
         if number not in ours:
             matched[number] = next((found[form] for form in read(token) if form in found), -1)
     spelt = {token: number for number, token in theirs.items()}
@@ -84,7 +85,9 @@ def match_tokens(
 
 def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
     """Return the special tokens of a tokenizer, those with a role and others, by id."""
-    special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    vocabulary = tokenizer.get_vocab()
+    named = [token for token in tokenizer.all_special_tokens if token in vocabulary]
+    special = {vocabulary[token]: token for token in named}
     added = tokenizer.added_tokens_decoder.items()
     return special | {number: token.content for number, token in added if token.special}
 
@@ -133,7 +136,7 @@ def _reader(tokenizer: "PreTrainedTokenizerBase") -> Callable[[str], tuple[Form,
 
 
 def _read_piece(token: str) -> tuple[Form, ...]:
-    if byte := BYTE.fullmatch(token):
+    if token[:3] == "<0x" and (byte := BYTE.fullmatch(token)):
         return ((False, bytes.fromhex(byte[1])),)
     text = token.replace("▁", " ")
     return ((text[:1] == " ", text.removeprefix(" ")),)
