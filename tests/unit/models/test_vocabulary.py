@@ -97,6 +97,8 @@ def test_what_was_tied_stays_tied_and_is_trained_as_before(make_model, shuffle, 
     assert getattr(words, "embed_scale", None) == scale
     assert (words.num_embeddings, words.padding_idx) == (112, PAD)
     assert words.weight.requires_grad
+    if "head" in family:
+        assert model.get_output_embeddings().out_features == 112
     assert sorted(dict(model.named_parameters())) == names
     found = {name: weight for name, weight in model.state_dict().items() if weight.shape[0] == 112}
     assert {name for name, weight in found.items() if weight.ndim == 2} == holders
@@ -152,6 +154,10 @@ def test_the_array_is_copied_in_the_model_s_precision(make_model):
     model.get_input_embeddings().weight.data.zero_()
     assert {weight.dtype for weight in model.parameters()} == {torch.float16}
     assert rows.all()
+    model, tensor = build(make_model, "bert"), torch.ones(60, WIDTH)
+    replace_vocabulary(model, tokenizer(60), tensor, np.full(60, -1))
+    model.get_input_embeddings().weight.data.zero_()
+    assert tensor.all()
 
 
 def test_frozen_embeddings_stay_frozen(make_model):

@@ -186,7 +186,7 @@ def test_a_unigram_source_keeps_the_places_of_its_special_tokens(tmp_path):
     source = train_tokenizer(lines(), vocabulary=180)
     source.add_tokens([AddedToken("<de>", special=True)])
     source = loaded(source, tmp_path)
-    text = (f"{line} <mask> <pad>" for line in lines())
+    text = (line.replace(" ", "<mask> ").replace("r", "<pad>") for line in lines())
     new = train_tokenizer(text, vocabulary=140, source=source)
     assert new.convert_ids_to_tokens([0, 1, 2, 3, 138, 139]) == [
         "<s>",
@@ -198,6 +198,29 @@ def test_a_unigram_source_keeps_the_places_of_its_special_tokens(tmp_path):
     ]
     assert sorted(new.get_vocab().values()) == list(range(140))
     assert set(new.added_tokens_decoder) == {0, 1, 2, 3, 138, 139}
+
+
+def test_a_unigram_source_s_texts_stand_between_the_same_tokens(tmp_path):
+    """Also where a token's place changes, and where the unknown token is but a piece."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocab = [("<pad>", 0.0), ("<unk>", 0.0), ("▁a", -1.0), ("<de>", 0.0), ("</s>", 0.0)]
+    backend = Tokenizer(models.Unigram(vocab, unk_id=1))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.add_special_tokens(["<pad>", "<de>", "</s>"])
+    backend.post_processor = processors.Sequence(
+        [
+            processors.TemplateProcessing(
+                single="<de> $A </s>", special_tokens=[("<de>", 3), ("</s>", 4)]
+            )
+        ]
+    )
+    source = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="</s>")
+    new = train_tokenizer(lines(), vocabulary=140, source=loaded(source, tmp_path))
+    assert new.convert_ids_to_tokens([0, 1, 138, 139]) == ["<pad>", "<unk>", "<de>", "</s>"]
+    ids = new("The river ☃")["input_ids"]
+    assert (ids[0], ids[-2], ids[-1]) == (138, 1, 139)
 
 
 def test_pieces_are_learned_from_what_the_normalizer_leaves(tmp_path):

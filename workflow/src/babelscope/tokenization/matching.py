@@ -74,8 +74,7 @@ def match_tokens(
     vocabulary = target.get_vocab()
     matched = np.full(max(vocabulary.values()) + 1, -1, np.int64)
     for token, number in vocabulary.items():
-        if number not in ours:
-            matched[number] = next((found[form] for form in read(token) if form in found), -1)
+        matched[number] = next((found[form] for form in read(token) if form in found), -1)
     spelt = {token: number for number, token in theirs.items()}
     roles = _same_roles(source, target)
     for number, token in ours.items():
