@@ -20,6 +20,9 @@ SENTENCES = [
 ]
 
 
+XLMR = ["<s>", "<pad>", "</s>", "<unk>"]
+
+
 def lines(n=400):
     rng = random.Random(3)
     for _ in range(n):
@@ -181,23 +184,19 @@ def test_a_source_passes_on_all_but_its_vocabulary(tmp_path, kind, size, smaller
 
 
 def test_a_unigram_source_keeps_the_places_of_its_special_tokens(tmp_path):
+    """No piece is spelt like one of them, however often the text has it."""
     from tokenizers import AddedToken
 
     source = train_tokenizer(lines(), vocabulary=180)
-    source.add_tokens([AddedToken("<de>", special=True)])
+    source.add_tokens([AddedToken("ing", special=True)])
     source = loaded(source, tmp_path)
-    text = (line.replace(" ", "<mask> ").replace("r", "<pad>") for line in lines())
-    new = train_tokenizer(text, vocabulary=140, source=source)
-    assert new.convert_ids_to_tokens([0, 1, 2, 3, 138, 139]) == [
-        "<s>",
-        "<pad>",
-        "</s>",
-        "<unk>",
-        "<mask>",
-        "<de>",
-    ]
-    assert sorted(new.get_vocab().values()) == list(range(140))
-    assert set(new.added_tokens_decoder) == {0, 1, 2, 3, 138, 139}
+    rng = random.Random(1)
+    parts = (("".join(rng.choices("abcdefgh", k=6)) for _ in range(3)) for _ in range(500))
+    text = [f"{'ing'.join(three)} <pad>" for three in parts]
+    new = train_tokenizer(text, vocabulary=30, source=source)
+    assert new.convert_ids_to_tokens([0, 1, 2, 3, 28, 29]) == [*XLMR, "<mask>", "ing"]
+    assert sorted(new.get_vocab().values()) == list(range(30))
+    assert set(new.added_tokens_decoder) == {0, 1, 2, 3, 28, 29}
 
 
 def test_a_unigram_source_s_texts_stand_between_the_same_tokens(tmp_path):
