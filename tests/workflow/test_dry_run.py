@@ -71,6 +71,69 @@ def test_the_published_scale_of_tickets_can_be_planned(tmp_path):
     assert "gpu=1" in result.stdout + result.stderr
 
 
+def test_the_encoders_study_lists_its_jobs(tmp_path):
+    result = snakemake("encoders", "-n", directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+    planned = jobs(result.stdout + result.stderr)
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
+    encoders = config["encoders"]
+    languages = len(encoders["languages"])
+    aligned = sum(method.endswith(("phrase", "parallel", "both")) for method in encoders["methods"])
+    assert planned["adapt_language"] == planned["train_encoder"] == languages
+    assert planned["train_alignment_adapter"] == aligned * (languages - 1)
+    assert planned["evaluate_encoder"] == len(encoders["methods"])
+    assert planned["export_encoder"] == languages * len(encoders["exported"])
+    assert "finetune_mlm" not in planned
+    assert "translate_pairs" not in planned
+
+
+def test_the_published_scale_of_encoders_translates_what_comes_in_english_only(tmp_path):
+    overlay = ROOT / "config" / "paper" / "encoders.yaml"
+    data = tmp_path / "data"
+    data.mkdir()
+    settings = ("--configfile", overlay, "--config", f"data_root={data}")
+    result = snakemake("encoders", "-n", *settings, directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+    text = result.stdout + result.stderr
+    assert "gpu=1" in text
+    assert jobs(text)["translate_pairs"] == 5 * 22
+    assert jobs(text)["download_corpus"] == 8
+
+
+def test_only_methods_that_are_named_are_trained(tmp_path):
+    settings = "encoders={methods: [source, full-mono], exported: [], pairs: [demo-pairs]}"
+    result = snakemake("encoders", "-n", "--config", settings, directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+    planned = jobs(result.stdout + result.stderr)
+    assert planned["train_whole_encoder"] == 1
+    for rule in ("adapt_language", "train_alignment_adapter", "export_encoder", "focus_embeddings"):
+        assert rule not in planned
+    assert "strategies" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("encoders={languages: [de, ru]}", ["encoders.languages", "pivot, en"]),
+        ("encoders={methods: [full-mono, modular-mono]}", ["methods must hold 'source'"]),
+        ("encoders={methods: [source, modular-both]}", ["begins with modular-mono"]),
+        ("encoders={pairs: [mnli-triples]}", ["mnli-triples", "encoders.translation.model"]),
+        ("encoders={pairs: [demo-sts]}", ["demo-sts is not of the kind pairs"]),
+        ("encoders={evaluated: [bucc]}", ["none of bucc judges encoders in one language"]),
+        ("encoders={evaluated: [semrel]}", ["data_root", "the corpus semrel of encoders"]),
+        ("encoders={alignment: {max_tokens: 99}}", ["encoders.alignment.max_tokens", "mlm.window"]),
+        ("encoders={exported: [full-mono]}", ["must be modular"]),
+    ],
+)
+def test_what_the_encoders_study_cannot_do_is_refused(settings, words, tmp_path):
+    result = snakemake("encoders", "-n", "--config", settings, directory=tmp_path)
+    assert result.returncode != 0
+    message = result.stdout + result.stderr
+    assert "Traceback (most recent call last)" not in message
+    for word in words:
+        assert word in message, message[-2000:]
+
+
 def test_of_a_task_alone_nothing_is_compared_across_tasks(tmp_path):
     settings = "tickets={tasks: [ner], encoded: ner, analysed: [70, 40]}"
     result = snakemake("tickets", "-n", "--config", settings, directory=tmp_path)

@@ -1,4 +1,4 @@
-"""Both studies at the smallest size, as a user would run them."""
+"""All studies at the smallest size, as a user would run them."""
 
 import json
 import os
@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "tiny.yaml"
@@ -145,5 +147,69 @@ def test_the_summary_of_tickets_has_every_part(tickets):
 
 def test_a_second_run_of_tickets_has_nothing_to_do(tickets):
     result = snakemake(tickets, "--config", "seeds=[1]", study="tickets")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Nothing to be done" in result.stderr + result.stdout
+
+
+@pytest.fixture(scope="module")
+def encoders(finished) -> Path:
+    """Return the encoders study of the same model, with one seed."""
+    result = snakemake(finished, "--config", "seeds=[1]", study="encoders")
+    assert result.returncode == 0, result.stderr[-6000:]
+    assert "rule train_tokenizer" not in result.stderr
+    return finished
+
+
+def test_every_figure_of_encoders_is_drawn_from_numbers(encoders):
+    figures = sorted((encoders / "results" / "figures" / "encoders").rglob("*.pdf"))
+    assert len(figures) == 2 + 4 + 1 + 2 + 1  # four tasks
+    for figure in figures:
+        assert figure.stat().st_size > 2000
+        assert figure.with_suffix(".png").stat().st_size > 2000
+        assert not pd.read_csv(figure.with_suffix(".csv")).empty
+
+
+def test_every_method_of_encoders_is_scored_alike(encoders):
+    table = pd.read_parquet(next((encoders / "results/tables/encoders").rglob("scores.parquet")))
+    tiny = yaml.safe_load(TINY.read_text("utf-8"))["encoders"]
+    assert set(table["method"]) == set(tiny["methods"])
+    assert set(table["task"]) >= {"sts", "topics", "reading", "bitext", "structure"}
+    assert table.groupby("method").size().nunique() == 1
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+    place = ["task", "corpus", "language1", "language2", "setting", "metric"]
+    mono, both = (
+        table[(table["method"] == method) & (table["setting"] == "monolingual")]
+        .set_index(place)["value"]
+        .sort_index()
+        for method in ("modular-mono", "modular-both")
+    )
+    assert mono.equals(both)  # in one language, no alignment is used
+
+
+def test_exported_encoders_are_what_was_judged(encoders):
+    """A plain folder, in a process that does not know this package, gives the judged vectors."""
+    home = encoders / "results/models/demo-xlmr/encoders/s1/exported/modular-both"
+    sentences = pd.read_parquet(encoders / "results/text/parallel/demo.parquet")["ar"].head(5)
+    code = (
+        "import json, sys\nfrom sentence_transformers import SentenceTransformer\n"
+        "model = SentenceTransformer(sys.argv[1])\n"
+        "print(json.dumps(model.encode(json.loads(sys.argv[2])).tolist()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(home / "ar"), json.dumps(list(sentences))],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    scores = encoders / "results/scores/encoders/demo-xlmr/s1"
+    judged = load_file(scores / "modular-both.embeddings.safetensors")["ar"][:5]
+    plain = np.array(json.loads(done.stdout.splitlines()[-1]))
+    assert np.abs(plain - judged).max() < 1e-4 * np.abs(judged).max()
+
+
+def test_a_second_run_of_encoders_has_nothing_to_do(encoders):
+    result = snakemake(encoders, "--config", "seeds=[1]", study="encoders")
     assert result.returncode == 0, result.stderr[-3000:]
     assert "Nothing to be done" in result.stderr + result.stdout
