@@ -15,7 +15,9 @@ ABSENT = ("pydantic", "zstandard", "datasets", "scipy", "faiss", "gudhi", "snake
 @pytest.mark.parametrize(
     "name",
     [
+        "alignment_step",
         "cka",
+        "encoder_batches",
         "encoding",
         "importance",
         "masked_step",

@@ -188,6 +188,15 @@ def test_a_changed_pivot_is_embedded_anew(study, encodings, monkeypatch):
     assert len(encodings) == 2
 
 
+def test_large_batches_by_parts_train_the_same(encoder_study):
+    study = encoder_study(dropout=0.0)
+    one, two = (
+        study.train_alignment(f"{mini_batch}", mini_batch=mini_batch) for mini_batch in (None, 2)
+    )
+    for column in ("loss", "gradient_norm"):
+        np.testing.assert_allclose(one[column], two[column], rtol=1e-4)
+
+
 def test_one_seed_gives_one_adapter(study):
     for name, seed in (("one", 1), ("two", 1), ("three", 2)):
         study.train_alignment(name, seed=seed, max_steps=3)

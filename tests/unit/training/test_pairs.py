@@ -332,6 +332,15 @@ def test_long_texts_go_with_long_ones(tokenizer):
     assert sorted(places) == list(range(6))
 
 
+def test_short_texts_are_not_padded_to_long_ones(tokenizer):
+    texts = [" ".join(["p1"] * words) for words in [30] * 3 + [10] * 9 + [9] * 9 + [2] * 9]
+    tokens = Tokens(Encoder(tokenizer), texts, np.arange(30), 50)
+    parts, places = tokens.parts(np.arange(30)[::-1], 12)
+    assert [tuple(ids.shape) for ids, _ in parts] == [(8, 32), (12, 12), (8, 11), (2, 4)]
+    lengths = torch.cat([mask.sum(1) for _, mask in parts])[places]
+    assert lengths.tolist() == [len(text.split()) + 2 for text in texts][::-1]
+
+
 @pytest.mark.parametrize("mini_batch", [None, 2])
 def test_vectors_come_back_in_their_columns(tokenizer, mini_batch):
     encoder = Encoder(tokenizer)

@@ -36,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ["anchor", "positive", "negative"]
 BLOCK = 8192  # texts tokenized together
+# A forward pass ends before texts shorter than this share of its longest, once it has so many: what
+# padding would cost is more than another pass does.
+SHORTER = 0.75
+FEWEST = 8
 ALIGNED = "Row n of every language must be the same content; make the pairs anew."
 
 # From a generator and a number of rows, the language of each text, shape (rows, 3).
@@ -449,7 +453,7 @@ class Tokens:
         numbers
             Of the texts.
         size
-            Texts per forward pass, at most.
+            Texts per forward pass, at most. Texts that are much shorter get a pass of their own.
 
         Returns
         -------
@@ -461,8 +465,9 @@ class Tokens:
         order = np.argsort(-self.lengths[numbers], kind="stable")
         places = np.empty(len(order), np.int64)
         places[order] = np.arange(len(order))
-        starts = range(0, len(order), size)
-        return [self._padded(numbers[order[at : at + size]]) for at in starts], places
+        sorted_numbers = numbers[order]
+        parts = np.split(sorted_numbers, _cuts(self.lengths[sorted_numbers].tolist(), size))
+        return [self._padded(part) for part in parts], places
 
     def _padded(self, numbers: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         lengths = self.lengths[numbers]
@@ -471,6 +476,17 @@ class Tokens:
         ids = np.full(mask.shape, self.padding, np.int64)
         ids[mask] = self.ids[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
         return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
+
+
+def _cuts(lengths: Sequence[int], size: int) -> list[int]:
+    """Return where a new forward pass begins among texts of falling length."""
+    cuts, start = [], 0
+    for place, length in enumerate(lengths):
+        count = place - start
+        if count == size or (count >= FEWEST and length < SHORTER * lengths[start]):
+            cuts.append(place)
+            start = place
+    return cuts
 
 
 def text_batch(tokens: Tokens, columns: Mapping[str, np.ndarray], settings: PairTraining) -> Batch:
