@@ -19,6 +19,7 @@ ABSENT = ("pydantic", "zstandard", "datasets", "scipy", "faiss", "gudhi", "snake
         "cka",
         "encoder_batches",
         "encoding",
+        "focus",
         "importance",
         "masked_step",
         "masking",
@@ -60,6 +61,7 @@ def test_gpu_benchmark_agrees_with_itself(gpu_run):
         "head importance",
         "iterative masking",
         "encoding",
+        "focus",
         "perplexity",
     }
 

@@ -27,6 +27,16 @@ SIGNATURES = {
         {"window": REQUIRED, "bos_id": REQUIRED, "eos_id": REQUIRED},
         np.ndarray,
     ),
+    "tokenization.focus.focus_embeddings": (
+        ["source_tokenizer", "target_tokenizer", "source_embeddings", "auxiliary"],
+        {},
+        np.ndarray,
+    ),
+    "training.contrastive.info_nce": (
+        ["a", "b"],
+        {"temperature": 0.05, "symmetric": True},
+        None,
+    ),
     "models.gates.head_gates": (["model", "gates"], {}, None),
     "models.removal.remove_heads": (["model", "mask"], {}, None),
     "models.removal.load_model": (["path"], {}, None),
@@ -60,6 +70,7 @@ OTHERS = {
     "representations.rsa": ["rsa_regression"],
     "representations.isomorphism": ["eigenvector_similarity", "gromov_hausdorff"],
     "evaluation.perplexity": ["perplexity"],
+    "models.adapters": ["ParallelAdapter"],
     "typology": ["syntactic_distance", "mantel"],
     "demo": ["build_demo"],
 }

@@ -74,13 +74,21 @@ def test_removed_heads_give_the_same_perplexity(finished):
 
 
 def test_the_lines_that_read_results_work(finished):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert code
+    assert "left_layer" in run_lines(0, finished)
+
+
+def run_lines(number: int, folder: Path) -> str:
+    """Run a block of Python of the README and return what it prints."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     done = subprocess.run(
-        [sys.executable, "-c", code[1]], cwd=finished, capture_output=True, text=True
+        [sys.executable, "-I", "-c", blocks[number]],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
     assert done.returncode == 0, done.stderr
-    assert "left_layer" in done.stdout
+    return done.stdout
 
 
 def test_a_second_run_has_nothing_to_do(finished):
@@ -207,6 +215,10 @@ def test_exported_encoders_are_what_was_judged(encoders):
     judged = load_file(scores / "modular-both.embeddings.safetensors")["ar"][:5]
     plain = np.array(json.loads(done.stdout.splitlines()[-1]))
     assert np.abs(plain - judged).max() < 1e-4 * np.abs(judged).max()
+
+
+def test_the_lines_that_load_exported_encoders_work(encoders):
+    assert "tensor" in run_lines(1, encoders)
 
 
 def test_a_second_run_of_encoders_has_nothing_to_do(encoders):

@@ -77,9 +77,10 @@ def test_pip_lines_name_what_the_makefile_installs():
 
 def test_every_file_in_the_table_is_a_target():
     rules = (ROOT / "workflow" / "rules" / "common.smk").read_text("utf-8")
-    for heading in ("| in the papers | file |", "| in the paper | file |"):
-        section = README.split(heading)[1].split("\n\n")[0]
-        for name in re.findall(r"`([^`]+)`", section):
+    sections = re.split(r"\| in the papers? \| file \|", README)[1:]
+    assert len(sections) == 3
+    for section in sections:
+        for name in re.findall(r"`([^`]+)`", section.split("\n\n")[0]):
             stem = name.removeprefix("<budget>/").removesuffix("*").split("<")[0]
             assert re.search(rf'"(\{{tasks\}})?{stem}', rules), name
 
