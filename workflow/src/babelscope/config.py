@@ -425,9 +425,7 @@ class Lora(Section):
 class Adapter(Section):
     """The parallel bottleneck adapter that aligns a language with the pivot."""
 
-    reduction: Annotated[float, Field(gt=0)] = Field(
-        description="the network's width over the adapter's"
-    )
+    reduction: Count = Field(description="the network's width over the adapter's")
     scale: Annotated[float, Field(gt=0)]
 
 
