@@ -25,6 +25,7 @@ ORDER = [
     "params",
     "script",
 ]
+USED = r"^use rule \w+ as (\w+) with:\n(.*?)(?=^\S|\Z)"  # a rule that changes parts of another
 # What all share, and what changes no number: a change in these reruns nothing by itself.
 FRAME = {"config", "errors", "io", "jobs", "languages", "progress", "provenance", "seeds"}
 CONDA_NAMES = {"pytorch": "torch", "python-zstandard": "zstandard"}
@@ -38,7 +39,8 @@ PACKAGES = {
 def rules() -> list[tuple[str, str]]:
     found = []
     for file in RULE_FILES:
-        parts = re.split(r"^rule (\w+):\n", file.read_text("utf-8"), flags=re.MULTILINE)
+        text = re.sub(USED, "", file.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+        parts = re.split(r"^rule (\w+):\n", text, flags=re.MULTILINE)
         found += zip(parts[1::2], parts[2::2], strict=True)
     return found
 
@@ -48,8 +50,11 @@ def pins(name: str) -> dict[str, str]:
     return dict(line.lower().split("==") for line in lines if "==" in line and line[0] != "#")
 
 
-def imported(file: Path) -> tuple[set[str], set[str]]:
-    """Return what a file imports, directly or through others: library files and packages."""
+def imported(file: Path, *, at_once: bool = False) -> tuple[set[str], set[str]]:
+    """Return what a file imports, directly or through others: library files and packages.
+
+    With `at_once`, what functions import when they are called is left out.
+    """
     source = ROOT / "workflow" / "src"
     files: set[str] = set()
     packages: set[str] = set()
@@ -59,7 +64,7 @@ def imported(file: Path) -> tuple[set[str], set[str]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
                 node.body = []
-        for node in ast.walk(tree):
+        for node in tree.body if at_once else ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -95,6 +100,16 @@ def test_a_rule_tells_its_whole_story(name, body):
         assert (ROOT / path).is_file()
 
 
+def test_a_rule_that_uses_another_has_a_log_and_a_version_of_its_own():
+    text = "".join(file.read_text("utf-8") for file in RULE_FILES)
+    used = re.findall(USED, text, flags=re.MULTILINE | re.DOTALL)
+    assert "pack_language" in dict(used)
+    for name, body in used:
+        assert re.search(rf"<logs>/{name}[/.]", body)
+        assert re.search(rf"<benchmarks>/{name}[/.]", body)
+        assert "version=" in body
+
+
 @pytest.mark.parametrize(
     ("name", "body"),
     [rule for rule in rules() if "digest(" in rule[1]],
@@ -116,7 +131,8 @@ def test_an_environment_holds_what_its_rule_imports(name, body):
     _, packages = imported(ROOT / "workflow" / "scripts" / f"{name}.py")
     if "pandas" in packages:
         packages.add("pyarrow")  # which reads and writes its tables
-    if "compute=" not in body:
+    _, at_once = imported(ROOT / "workflow" / "scripts" / f"{name}.py", at_once=True)
+    if "compute=" not in body and "torch" not in at_once:
         packages -= {"torch"}  # `job` imports it to look for a GPU, where one is asked for
     assert {PACKAGES.get(package, package) for package in packages} <= names
 

@@ -118,7 +118,7 @@ rule train_language_tokenizer:
         "<benchmarks>/train_language_tokenizer/{model}/{lang}.tsv"
     retries: 1
     conda:
-        "../../envs/text.yaml"
+        "../../envs/encoders.yaml"
     threads: 1
     resources:
         mem_mb=doubling(2000),
