@@ -231,6 +231,14 @@ def test_a_data_set_without_a_language(fetch, tmp_path):
     assert not (tmp_path / "set").exists()
 
 
+def test_pairs_of_languages_that_a_data_set_lacks_are_left_out(fetch, tmp_path):
+    folder = fetch(["en/train-*.parquet", "sw/train-*.parquet", "de/train-*.parquet"])
+    found = {path.relative_to(folder).parts[0] for path in folder.rglob("*.parquet")}
+    assert found == {"en", "de"}
+    with pytest.raises(BabelscopeError, match=r"has no file sw/\*\.parquet or fr/\*\.parquet"):
+        fetch(["sw/*.parquet", "fr/*.parquet"])
+
+
 def test_programs_of_a_data_set_are_not_even_fetched(fetch, server):
     with pytest.raises(BabelscopeError, match=r"set\.py .* is no data"):
         fetch("set.py")

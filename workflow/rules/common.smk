@@ -289,13 +289,17 @@ def archive_of(wildcards):
 
 
 def patterns_of(wildcards):
-    """Return which files of the hub's a corpus needs; of an archive, all are taken."""
+    """Return which files of the hub's a corpus needs; of an archive, all are taken.
+
+    Of files for two languages those that there are: no corpus has all pairs of its languages.
+    """
     row = corpora[wildcards.corpus]
     if not row.url.startswith("hf:"):
         return []
     if row.kind in ("pairs", *EVALUATED):
         files = study_files(wildcards.corpus, "").values()
-        return list(dict.fromkeys(file.removeprefix("/") for file in files))
+        paths = list(dict.fromkeys(file.removeprefix("/") for file in files))
+        return [paths] if two_languages(row) else paths
     names = [name for name, _, _ in row.parts.values()] if row.splits else [""]
     path = row.path.removeprefix("{fetched}/")
     paths = product(names, TICKET_LANGS if row.splits else LANGS)
@@ -878,7 +882,7 @@ def study_files(name, root):
         for path in row.path.split()
     ]
     present = languages_of(name)
-    if re.search(r"\{(lang|code)2\}", row.path):
+    if two_languages(row):
         pivot = settings.pivot
         others = [lang for lang in present if lang != pivot]
         places = [(lang, lang) for lang in present] if row.kind == "sts" else []
@@ -895,6 +899,11 @@ def study_files(name, root):
             file = in_place(path, place, row.codes).replace("{split}", split)
             files["/".join(filter(None, key))] = file
     return files
+
+
+def two_languages(row):
+    """Tell whether files of a corpus are named by two languages."""
+    return re.search(r"\{(lang|code)2\}", row.path) is not None
 
 
 def in_place(path, place, codes):
@@ -979,6 +988,11 @@ def checkpoints_of_encoder(wildcards, output):
         folder for folder in model.parents if folder.name == f"s{wildcards.seed}"
     )
     return str(home / ".checkpoints" / "-".join(model.relative_to(home).parts))
+
+
+def translation_codes(wildcards):
+    """Return what the translator calls the pivot and the language that it translates into."""
+    return {lang: languages[lang].flores for lang in (settings.pivot, wildcards.lang)}
 
 
 def parts_of_translation(wildcards, output):

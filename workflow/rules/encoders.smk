@@ -64,7 +64,7 @@ rule translate_pairs:
         version=1,
         parts=parts_of_translation,
         pivot=settings.pivot,
-        codes={lang: languages[lang].flores for lang in ENCODER_LANGS},
+        codes=translation_codes,
         settings=section("encoders.translation", "beams", "max_tokens"),
         compute=section("compute", "device", "precision"),
     script:

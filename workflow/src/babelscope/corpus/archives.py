@@ -25,7 +25,7 @@ def fetch_corpus(
     *,
     sha256: str,
     contact: str | None,
-    patterns: Sequence[str] = (),
+    patterns: Sequence[str | Sequence[str]] = (),
     patience: Patience = PATIENCE,
     endpoint: str | None = None,
 ) -> None:
@@ -45,7 +45,8 @@ def fetch_corpus(
     contact
         E-mail address or URL for the User-Agent.
     patterns
-        Paths of the files wanted from the hub, with ``*``; each must fit one.
+        Paths of the files wanted from the hub, with ``*``; each must fit one, and of several in a
+        list, one of them must.
     patience
         How long a failing server is waited for.
     endpoint
@@ -65,7 +66,11 @@ def fetch_corpus(
 
 
 def _fetch_dataset(
-    url: str, folder: Path, partial: Path, patterns: Sequence[str], endpoint: str | None
+    url: str,
+    folder: Path,
+    partial: Path,
+    patterns: Sequence[str | Sequence[str]],
+    endpoint: str | None,
 ) -> None:
     address = DATASET.fullmatch(url)
     if not address:
@@ -73,20 +78,24 @@ def _fetch_dataset(
             f"config/corpora.tsv: {url} does not name a data set and a commit of 40 digits.",
             "Write hf://datasets/OWNER/NAME@COMMIT.",
         )
-    for pattern in patterns:
+    groups = [[item] if isinstance(item, str) else list(item) for item in patterns]
+    wanted = [pattern for group in groups for pattern in group]
+    for pattern in wanted:
         if not set(PurePosixPath(pattern).suffixes) & set(DATA):
             raise BabelscopeError(
                 f"config/corpora.tsv: {pattern} of {url} is no data; {', '.join(DATA)} are.",
                 "Name files of the data set that hold data; its programs are never run.",
             )
     name, commit = address.groups()
-    download_files(name, commit, partial, patterns, kind="dataset", endpoint=endpoint)
+    download_files(name, commit, partial, wanted, kind="dataset", endpoint=endpoint)
     with atomic(folder) as temporary:
-        for pattern in patterns:
-            files = [path.relative_to(partial) for path in partial.glob(pattern)]
+        for group in groups:
+            files = [
+                path.relative_to(partial) for pattern in group for path in partial.glob(pattern)
+            ]
             if not files:
                 raise BabelscopeError(
-                    f"{url} has no file {pattern}.",
+                    f"{url} has no file {' or '.join(group)}.",
                     "Correct path and splits in config/corpora.tsv, or choose fewer languages.",
                 )
             for file in files:
