@@ -8,7 +8,8 @@ from transformers import PreTrainedTokenizerFast
 
 from babelscope.errors import BabelscopeError
 from babelscope.models.gates import head_gates
-from babelscope.representations.encoding import encode_corpus, pool
+from babelscope.representations import encoding
+from babelscope.representations.encoding import encode_corpus, pool, tokenize
 from babelscope.subnetworks.masks import WeightMask
 from babelscope.subnetworks.matrices import apply_mask, weight_matrices
 
@@ -197,3 +198,27 @@ def test_gpu_equals_cpu(xlmr, tokenizer, sentences):
     np.testing.assert_allclose(gpu, cpu, atol=1e-2)
     half = encode_corpus(xlmr, tokenizer, sentences, **settings, precision="bf16").states["mean"]
     assert np.corrcoef(half.ravel(), cpu.ravel())[0, 1] > 0.99
+
+
+def test_few_sentences_are_tokenized_at_once(tokenizer, sentences, monkeypatch):
+    """A tokenizer says far more of a sentence than its ids, too much to hold for a million."""
+    expected, cut = tokenize(tokenizer, sentences, 8)
+    calls = []
+
+    class Listening:
+        def __call__(self, some, **options):
+            calls.append(len(some))
+            return tokenizer(some, **options)
+
+    monkeypatch.setattr(encoding, "BLOCK", 7)
+    found, also_cut = tokenize(Listening(), sentences, 8)
+    assert calls == [7, 7, 7, 7, 2]
+    assert also_cut == cut > 0
+    assert [ids.tolist() for ids in found] == [ids.tolist() for ids in expected]
+    tokenizer_of_words = tokenizer.backend_tokenizer.post_processor
+    tokenizer.backend_tokenizer.post_processor = processors.Sequence([])
+    try:
+        with pytest.raises(BabelscopeError, match="Sentence 30 "):
+            tokenize(tokenizer, [*sentences, ""], 8)
+    finally:
+        tokenizer.backend_tokenizer.post_processor = tokenizer_of_words

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POOLINGS = ("mean", "first", "last", "max")
+BLOCK = 8192  # sentences tokenized together: what a tokenizer says of each takes ten kilobytes
 
 
 class Encoded(NamedTuple):
@@ -171,30 +172,36 @@ def tokenize(
     """Return the ids of each sentence, cut to `max_tokens`, and how many were cut."""
     if not sentences:
         raise BabelscopeError("There are no sentences to encode.", "Check the text.")
-    encoded = tokenizer(
-        list(sentences),
-        truncation=True,
-        max_length=max_tokens,
-        return_overflowing_tokens=True,
-        return_attention_mask=False,
-    )
-    # The rest of a cut sentence comes as further rows that name the same sentence.
-    pieces: dict[int, list[int]] = {}
-    truncated = set()
-    for piece, sentence in zip(
-        encoded["input_ids"], encoded["overflow_to_sample_mapping"], strict=True
-    ):
-        if sentence in pieces:
-            truncated.add(sentence)
-        else:
-            pieces[sentence] = piece
-    for sentence, piece in pieces.items():
-        if not piece:
-            raise BabelscopeError(
-                f"Sentence {sentence} (counted from 0) has no tokens: {sentences[sentence]!r}.",
-                "Remove it from the text.",
-            )
-    return [torch.tensor(pieces[row]) for row in range(len(sentences))], len(truncated)
+    ids: list[torch.Tensor] = []
+    cut = 0
+    for start in range(0, len(sentences), BLOCK):
+        some = list(sentences[start : start + BLOCK])
+        encoded = tokenizer(
+            some,
+            truncation=True,
+            max_length=max_tokens,
+            return_overflowing_tokens=True,
+            return_attention_mask=False,
+        )
+        # The rest of a cut sentence comes as further rows that name the same sentence.
+        pieces: dict[int, list[int]] = {}
+        truncated = set()
+        for piece, sentence in zip(
+            encoded["input_ids"], encoded["overflow_to_sample_mapping"], strict=True
+        ):
+            if sentence in pieces:
+                truncated.add(sentence)
+            else:
+                pieces[sentence] = piece
+        for row, piece in pieces.items():
+            if not piece:
+                raise BabelscopeError(
+                    f"Sentence {start + row} (counted from 0) has no tokens: {some[row]!r}.",
+                    "Remove it from the text.",
+                )
+        ids += [torch.tensor(pieces[row]) for row in range(len(some))]
+        cut += len(truncated)
+    return ids, cut
 
 
 def pad(ids: Sequence[torch.Tensor], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
