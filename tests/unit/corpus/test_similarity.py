@@ -226,6 +226,20 @@ def test_the_extension_of_sts17_in_plain_lines(tmp_path):
         read(files, "lines")
 
 
+def test_plain_lines_have_the_same_scores_in_every_language(tmp_path):
+    """Otherwise pairs of languages would be judged by the scores of the last one."""
+    files = write_halves(tmp_path, "fr") | write_halves(tmp_path, "de")
+    for scores in ("5\n0\n2.5\n", "0\n2.5\n"):
+        files["de/3"] = tmp_path / "others.txt"
+        files["de/3"].write_text(scores, "utf-8")
+        for half in ("de/1", "de/2"):
+            files[half].write_text("eins\n" * scores.count("\n"), "utf-8")
+        with pytest.raises(
+            BabelscopeError, match=r"others\.txt does not hold .*scores\.txt, line 1"
+        ):
+            read(files, "lines")
+
+
 def test_sentences_are_composed_and_stripped(tmp_path):
     rows = [(f" {unicodedata.normalize('NFD', 'Café')}\u3000", "b ", 1), ("c", "d", 2)]
     table, _ = read({"fr": write(tmp_path / "a.tsv", rows)}, "tsv")

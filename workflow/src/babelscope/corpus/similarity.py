@@ -268,6 +268,11 @@ def _read_lines(
                     f"{scores} has {len(columns[0])} lines, {file} {len(columns[-1])}.",
                     "Line n of all files must belong together.",
                 )
+        if pairs and columns[0] != [pair.score for pair in pairs]:
+            raise BabelscopeError(
+                f"{scores} does not hold the scores that begin at {pairs[0].place}.",
+                "The files of all languages must hold the same pairs in the same order.",
+            )
         pairs = [
             Scored(str(number), f"{scores}, line {number}", "", "", score)
             for number, score in enumerate(columns[0], start=1)
