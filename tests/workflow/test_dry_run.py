@@ -118,6 +118,10 @@ def test_only_methods_that_are_named_are_trained(tmp_path):
         ("encoders={methods: [full-mono, modular-mono]}", ["methods must hold 'source'"]),
         ("encoders={methods: [source, modular-both]}", ["begins with modular-mono"]),
         ("encoders={pairs: [mnli-triples]}", ["mnli-triples", "encoders.translation.model"]),
+        (
+            "encoders={pairs: [mnli-triples], translation: {model: labse}}",
+            ["encoders.translation.model: labse", "does not translate", "m2m_100"],
+        ),
         ("encoders={pairs: [demo-sts]}", ["demo-sts is not of the kind pairs"]),
         ("encoders={evaluated: [bucc]}", ["none of bucc judges encoders in one language"]),
         ("encoders={evaluated: [semrel]}", ["data_root", "the corpus semrel of encoders"]),

@@ -45,6 +45,7 @@ Method = Literal[
 ENCODERS = ("bert", "roberta", "xlm-roberta")
 TEXT_TO_TEXT = ("t5", "mt5")
 SENTENCE_ENCODERS = ("bert", "xlm-roberta", "m2m_100")
+TRANSLATORS = "m2m_100"
 
 
 class Section(BaseModel):
@@ -901,7 +902,7 @@ def check_encoders(
                 f" none of which is among encoders.languages ({', '.join(encoders.languages)}).",
                 "Take the corpus out, or add a language.",
             )
-        if "{data_root}" in row.path and not Path(settings.data_root or "").is_dir():
+        if "{data_root}" in row.path and not _is_folder(settings.data_root):
             raise BabelscopeError(
                 f"config: data_root: {settings.data_root} is not a folder, but the corpus {name} of"
                 " encoders is read from it.",
@@ -909,12 +910,25 @@ def check_encoders(
             )
     for name in encoders.pairs:
         lacking = set(encoders.languages) - set(corpora[name].codes or encoders.languages)
-        if lacking and (encoders.translation.model is None or settings.pivot in lacking):
+        translator = encoders.translation.model
+        if lacking and (translator is None or settings.pivot in lacking):
             raise BabelscopeError(
                 f"config: encoders.pairs: {name} is not there in {', '.join(sorted(lacking))}, and"
-                f" encoders.translation.model is {encoders.translation.model}.",
+                f" encoders.translation.model is {translator}.",
                 "Name a translator, which translates from the pivot, or other pairs.",
             )
+        row = models.get(translator or "")
+        if row and (row.source == "build" or row.family != TRANSLATORS):
+            raise BabelscopeError(
+                f"config: encoders.translation.model: {translator} ({row.family}, {row.source})"
+                f" does not translate; models of the family {TRANSLATORS} do.",
+                "Name another row of config/models.tsv, such as nllb-200-1.3b, or add one.",
+            )
+
+
+def _is_folder(path: str | None) -> bool:
+    """Tell whether a folder is given and there; an empty path would be the current one."""
+    return bool(path) and Path(path).is_dir()
 
 
 def _check_task(
@@ -939,7 +953,7 @@ def _check_task(
             "Lower it, or raise mlm.window.",
         )
     root = settings.data_root
-    if task.corpus and "{data_root}" in corpora[task.corpus].path and not Path(root or "").is_dir():
+    if task.corpus and "{data_root}" in corpora[task.corpus].path and not _is_folder(root):
         raise BabelscopeError(
             f"config: data_root: {root} is not a folder, but the corpus {task.corpus} of"
             f" tasks.{name} is read from it.",
