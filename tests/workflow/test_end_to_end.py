@@ -77,11 +77,11 @@ def test_the_lines_that_read_results_work(finished):
     assert "left_layer" in run_lines(0, finished)
 
 
-def run_lines(number: int, folder: Path) -> str:
+def run_lines(number: int, folder: Path, library: str = "") -> str:
     """Run a block of Python of the README and return what it prints."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     done = subprocess.run(
-        [sys.executable, "-I", "-c", blocks[number]],
+        [sys.executable, "-I", "-c", library + blocks[number]],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -219,6 +219,12 @@ def test_exported_encoders_are_what_was_judged(encoders):
 
 def test_the_lines_that_load_exported_encoders_work(encoders):
     assert "tensor" in run_lines(1, encoders)
+
+
+def test_the_lines_that_put_modules_together_work(encoders):
+    library = f"import sys; sys.path.append({str(ROOT / 'workflow' / 'src')!r})\n"
+    assert np.isfinite(float(run_lines(2, encoders, library)))
+    assert (encoders / "my-encoder" / "modular.json").is_file()
 
 
 def test_a_second_run_of_encoders_has_nothing_to_do(encoders):
