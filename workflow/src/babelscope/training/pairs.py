@@ -332,11 +332,17 @@ def speaking(anchor: int, positive: int) -> Draw:
 
 
 def mixing(languages: int, most: int) -> Draw:
-    """Return the draw of batches that mix languages, at most so many, each text in any of them."""
+    """Return the draw of batches that mix languages, at most so many.
+
+    The texts of a row are in languages that differ, as far as there are so many: with two, anchor
+    and positive differ and the negative is in either.
+    """
 
     def draw(rng: np.random.Generator, rows: int) -> np.ndarray:
         chosen = rng.permutation(languages)[:most]
-        return chosen[rng.integers(0, len(chosen), (rows, 3))]
+        places = rng.random((rows, len(chosen))).argsort(axis=1)  # an order of them for each row
+        more = rng.integers(0, len(chosen), (rows, 2))  # where they are fewer than texts
+        return chosen[np.hstack([places, more])[:, :3]]
 
     return draw
 
