@@ -183,6 +183,26 @@ def test_translations_of_sts_b_are_crossed_in_all_directions(tmp_path):
     assert set(table["language1"]) == {"az", "kk"}
 
 
+@pytest.mark.parametrize(
+    ("cyrillic", "arabic"),
+    [
+        ("Бир киши гитар челиватиду.", "بىر كىشى گىتار چېلىۋاتىدۇ."),
+        ("Аяллар, уйғур?", "ئاياللار، ئۇيغۇر؟"),
+        ("саәт вә өй", "سائەت ۋە ئۆي"),
+        ("ئۆي, MP3", "ئۆي, MP3"),
+    ],
+)
+def test_uyghur_is_read_in_the_arabic_script(tmp_path, cyrillic, arabic):
+    """The corpus has Cyrillic letters, of which a tokenizer of Uyghur Wikipedia knows none."""
+    rows = [(cyrillic, cyrillic, 1), ("b", "c", 2), ("d", "e", 3)]
+    files = {"ug": tmp_path / "ug.csv", "kk": tmp_path / "kk.csv"}
+    for file in files.values():
+        write_stsb(file, "", rows)
+    table, _ = read(files, "stsb")
+    first = table.groupby("language1")["sentence1"].first()
+    assert (first["ug"], first["kk"]) == (arabic, cyrillic)
+
+
 def test_english_sentences_that_differ_are_counted_and_scores_must_not(tmp_path):
     files = {code: write_stsb(tmp_path / f"{code}.csv", code) for code in ("az", "kk")}
     write_stsb(files["kk"], "kk", [("it rains.", *ROWS[0][1:2], 4.4999), *ROWS[1:]])

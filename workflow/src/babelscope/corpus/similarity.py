@@ -30,6 +30,20 @@ ENGLISH = "en"  # the language of the first two columns of `stsb`
 STSB = ("sentence1", "sentence2", "score", "s1_translation", "s2_translation")
 ROUNDING = 1e-3  # by which the same score differs between files
 
+UYGHUR = "ug"
+# Its Cyrillic letters in the Arabic script, in which it is written but for some corpora.
+VOWELS = dict(zip("аәоуөүеэи", "اەوۇۆۈېېى", strict=True))
+LIKE = {"я": "йа", "ю": "йу", "ё": "йо", "ц": "тс", "щ": "ш", "ы": "и"}
+CONSONANTS = dict(
+    zip(
+        "бптҗчхдрзжсшғфқкгңлмнһвй",
+        "بپتجچخدرزژسشغفقكگڭلمنھۋي",
+        strict=True,
+    )
+)
+MARKS = {",": "،", ";": "؛", "?": "؟", "ъ": "", "ь": ""}
+CARRIER = "ئ"  # before a vowel that follows no consonant
+
 
 class Scored(NamedTuple):
     """A pair of sentences as it stands in a file."""
@@ -77,8 +91,9 @@ def read_similarity(
     table
         ``pair_id``, ``language1``, ``language2``, ``sentence1``, ``sentence2`` and ``score``
         (float). Of ``stsb`` and ``lines``, the first sentence in each language with the second one
-        in each, in both directions, as published. Sentences are in Unicode NFC, without white space
-        around them.
+        in each, in both directions, as published; Uyghur of ``stsb``, which is in Cyrillic letters,
+        in the Arabic script of all other Uyghur text, as Huang et al. (2025) read it. Sentences are
+        in Unicode NFC, without white space around them.
     counts
         A row per pair of languages: ``found`` pairs; ``empty`` ones, of which a sentence has no
         text, which are left out; ``rows`` kept, and the ``duplicates`` among them, whose two
@@ -221,14 +236,33 @@ def _read_stsb(
             texts != (row["sentence1"], row["sentence2"])
             for texts, (_, row) in zip(english, table, strict=True)
         )
+        spelt = in_arabic_script if language == UYGHUR else str
         sides[language] = [
-            (normalized(row["s1_translation"]), normalized(row["s2_translation"]))
+            (
+                normalized(spelt(row["s1_translation"])),
+                normalized(spelt(row["s2_translation"])),
+            )
             for _, row in table
         ]
     if pivot == ENGLISH:
         english = [(normalized(pair.sentence1), normalized(pair.sentence2)) for pair in pairs]
         sides = {ENGLISH: english} | sides
     return _crossed(pairs, sides), differ
+
+
+def in_arabic_script(text: str) -> str:
+    """Return Uyghur text with Cyrillic letters in the Arabic script; other text as it is."""
+    letters = text.lower()
+    if not any(letter in CONSONANTS or letter in VOWELS for letter in letters):
+        return text
+    for letter, spelt in LIKE.items():
+        letters = letters.replace(letter, spelt)
+    found = ""
+    for place, letter in enumerate(letters):
+        if letter in VOWELS and letters[place - 1 : place] not in CONSONANTS:
+            found += CARRIER
+        found += VOWELS.get(letter) or CONSONANTS.get(letter) or MARKS.get(letter, letter)
+    return found
 
 
 def _check_rows(
