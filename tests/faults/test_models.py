@@ -1,5 +1,6 @@
 """Models and data sets of the hub that are not what their row of a table says."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from babelscope.errors import BabelscopeError
 from babelscope.models.hub import fetch_model
 
 COMMIT = "a" * 40
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -256,10 +258,22 @@ def test_a_data_set_that_does_not_exist(fetch):
         fetch("a.tsv", url=SET.replace("some", "other"))
 
 
+def made(target, server, folder, *settings):
+    """Return a table that the workflow makes of a data set of the hub, in two languages."""
+    command = [
+        *(Path(sys.executable).with_name("snakemake"), "--snakefile", ROOT / "Snakefile"),
+        *("--workflow-profile", ROOT / "profiles" / "default", "--cores", "1"),
+        *("--directory", folder, target, "--config", "languages=[en,de]", *settings),
+    ]
+    environment = os.environ | {"HF_ENDPOINT": server.url, "XDG_CACHE_HOME": str(folder / "c")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return pd.read_parquet(folder / target)
+
+
 def test_a_data_set_of_the_hub_through_the_workflow(server, tmp_path):
     """Only the study's languages are fetched, and labels come out by their names."""
-    root = Path(__file__).resolve().parents[2]
-    url = read_rows(root / "config" / "corpora.tsv", Corpus)["wikiann-hub"].url
+    url = read_rows(ROOT / "config" / "corpora.tsv", Corpus)["wikiann-hub"].url
     features = {
         "tokens": List(Value("string")),
         "ner_tags": List(ClassLabel(names=["O", "B-PER", "I-PER"])),
@@ -271,23 +285,27 @@ def test_a_data_set_of_the_hub_through_the_workflow(server, tmp_path):
             Dataset.from_dict(rows, Features(features)).to_parquet(tmp_path / "a.parquet")
             files[f"{lang}/{split}/0000.parquet"] = (tmp_path / "a.parquet").read_bytes()
     offer(server, "unimelb-nlp/wikiann", files, "datasets", url.partition("@")[2])
-    target = "results/text/tasks/wikiann-hub.counts.parquet"
-    command = [
-        *(
-            Path(sys.executable).with_name("snakemake"),
-            "--snakefile",
-            root / "Snakefile",
-        ),
-        *("--workflow-profile", root / "profiles" / "default", "--cores", "1"),
-        *("--directory", tmp_path, target, "--config", "languages=[en,de]"),
-        *("tickets={languages: [en, de]}", "tasks={ner: {corpus: wikiann-hub}}"),
-    ]
-    environment = os.environ | {"HF_ENDPOINT": server.url, "XDG_CACHE_HOME": str(tmp_path / "c")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
+    settings = ("tickets={languages: [en, de]}", "tasks={ner: {corpus: wikiann-hub}}")
+    counts = made("results/text/tasks/wikiann-hub.counts.parquet", server, tmp_path, *settings)
     fetched = (tmp_path / "resources" / "corpora").rglob("*.parquet")
     assert {path.parents[1].name for path in fetched} == {"en", "de"}
-    counts = pd.read_parquet(tmp_path / target)
     assert list(counts["language"]) == ["en"] * 3 + ["de"] * 3
     assert set(counts["PER"]) == {1}
     assert set(counts["rows"]) == {2}
+
+
+def test_a_data_set_with_some_pairs_of_languages_through_the_workflow(server, tmp_path):
+    """Neither German pairs nor those of German with English need be there for the rest."""
+    url = read_rows(ROOT / "config" / "corpora.tsv", Corpus)["sts17"].url
+    rows = [{"sentence1": f"a {n}", "sentence2": f"b {n}", "score": n} for n in range(4)]
+    content = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    files = {f"test/{pair}.jsonl.gz": content for pair in ("en-en", "en-de", "fr-en")}
+    offer(server, "mteb/sts17-crosslingual-sts", files, "datasets", url.partition("@")[2])
+    settings = (
+        "tickets={languages: [en, de]}",
+        "encoders={languages: [en, de], evaluated: [sts17]}",
+    )
+    counts = made("results/text/evaluation/sts17.counts.parquet", server, tmp_path, *settings)
+    assert list(counts["language2"]) == ["en", "de"]
+    fetched = (tmp_path / "resources" / "corpora" / "sts17").rglob("*.gz")
+    assert {path.name for path in fetched} == {"en-en.jsonl.gz", "en-de.jsonl.gz"}
