@@ -265,7 +265,7 @@ rule train_whole_encoder:
     threads: settings.compute.threads
     resources:
         gpu=GPUS and 1,
-        mem_mb=doubling(8000),
+        mem_mb=doubling(16000),
         runtime=1440,
         save_steps=settings.encoders.full.save_steps,
         logging_steps=settings.encoders.full.logging_steps,
@@ -305,7 +305,7 @@ rule train_alignment_adapter:
     threads: settings.compute.threads
     resources:
         gpu=GPUS and 1,
-        mem_mb=doubling(8000),
+        mem_mb=doubling(12000),
         runtime=1440,
         save_steps=settings.encoders.alignment.save_steps,
         logging_steps=settings.encoders.alignment.logging_steps,
