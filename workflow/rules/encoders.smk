@@ -398,6 +398,7 @@ rule evaluate_encoder:
             "k": settings.compare.neighbours,
             "margin": settings.compare.margin,
             "blocks": settings.compare.blocks,
+            "all_pairs": settings.encoders.all_pairs,
         },
         compute=section("compute", "device", "precision"),
     script:

@@ -103,6 +103,8 @@ rule read_parallel:
         "<logs>/read_parallel/{corpus}.log",
     benchmark:
         "<benchmarks>/read_parallel/{corpus}.tsv"
+    wildcard_constraints:
+        corpus=any_of(settings.parallel.corpora),
     conda:
         "../../envs/text.yaml"
     threads: 1

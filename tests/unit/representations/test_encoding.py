@@ -8,8 +8,9 @@ from transformers import PreTrainedTokenizerFast
 
 from babelscope.errors import BabelscopeError
 from babelscope.models.gates import head_gates
+from babelscope.models.sentences import tokenize
 from babelscope.representations import encoding
-from babelscope.representations.encoding import encode_corpus, pool, tokenize
+from babelscope.representations.encoding import encode_corpus, pool
 from babelscope.subnetworks.masks import WeightMask
 from babelscope.subnetworks.matrices import apply_mask, weight_matrices
 

@@ -476,6 +476,10 @@ class Encoders(Section):
     evaluated: Annotated[list[Name], Field(min_length=1)] = Field(
         description="rows of corpora.tsv: sts, bitext, mining, topics, reading"
     )
+    all_pairs: bool = Field(
+        description="languages are compared with each other, too, and not with the pivot alone,"
+        " where a corpus has all of them"
+    )
     batch_tokens: Count = Field(description="tokens per batch of evaluation, padding included")
     bootstrap: Several
     seed: Seed = Field(description="of choices of examples and of the bootstrap")

@@ -28,14 +28,8 @@ from babelscope.models.loading import (
 )
 from babelscope.models.lora import loras
 from babelscope.models.modes import arithmetic, evaluating
+from babelscope.models.sentences import POOLINGS, length_batches, pad, pool_tokens, tokenize
 from babelscope.progress import progress
-from babelscope.representations.encoding import (
-    POOLINGS,
-    length_batches,
-    pad,
-    pool_tokens,
-    tokenize,
-)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -1,7 +1,7 @@
 """Sentences to pooled hidden states, every layer in one pass."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,15 +9,14 @@ import torch
 
 from babelscope.errors import BabelscopeError
 from babelscope.models.modes import arithmetic, evaluating
+from babelscope.models.sentences import POOLINGS, length_batches, pad, pool_tokens, tokenize
+from babelscope.models.sentences import pool as pool
 from babelscope.progress import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-POOLINGS = ("mean", "first", "last", "max")
-BLOCK = 8192  # sentences tokenized together: what a tokenizer says of each takes ten kilobytes
 
 
 class Encoded(NamedTuple):
@@ -34,55 +33,6 @@ class Encoded(NamedTuple):
 
     states: dict[str, np.ndarray]
     truncated: int
-
-
-def pool(states: torch.Tensor, attention_mask: torch.Tensor, how: str) -> torch.Tensor:
-    """Return one vector per sentence from the vectors of its tokens.
-
-    Parameters
-    ----------
-    states
-        Shape (batch, time, d).
-    attention_mask
-        Shape (batch, time), 1 for a token and 0 for padding, on either side.
-    how
-        ``mean``, ``first``, ``last`` or ``max``, over the tokens that are not padding; special
-        tokens count.
-
-    Returns
-    -------
-    Shape (batch, d).
-
-    Raises
-    ------
-    ValueError
-        If `how` is unknown, the shapes disagree or a sentence is all padding.
-    """
-    if states.ndim != 3 or attention_mask.shape != states.shape[:2]:
-        raise ValueError(
-            f"states {tuple(states.shape)} and mask {tuple(attention_mask.shape)} do not fit:"
-            " expected (batch, time, d) and (batch, time)"
-        )
-    if not attention_mask.bool().any(dim=1).all():
-        raise ValueError("a sentence without a token cannot be pooled")
-    return pool_tokens(states, attention_mask.bool(), how)
-
-
-def pool_tokens(states: torch.Tensor, tokens: torch.Tensor, how: str) -> torch.Tensor:
-    """Pool as `pool` does without looking at values, so that a GPU need not be waited for."""
-    if how == "mean":
-        kept = states.masked_fill(~tokens[:, :, None], 0)  # padding may hold anything, NaN too
-        return kept.sum(dim=1) / tokens.sum(dim=1, keepdim=True).to(states.dtype)
-    if how == "max":
-        return states.masked_fill(~tokens[:, :, None], float("-inf")).amax(dim=1)
-    if how in ("first", "last"):
-        places = torch.arange(tokens.shape[1], device=tokens.device)
-        if how == "first":
-            position = torch.where(tokens, places, tokens.shape[1]).amin(dim=1)
-        else:
-            position = torch.where(tokens, places, -1).amax(dim=1)
-        return states[torch.arange(len(states), device=states.device), position]
-    raise ValueError(f"unknown pooling {how}; known: {', '.join(POOLINGS)}")
 
 
 def encode_corpus(
@@ -164,64 +114,3 @@ def _encoder_of(model: "PreTrainedModel") -> Any:
     if model.config.is_encoder_decoder:
         return model.get_encoder()
     return model.base_model
-
-
-def tokenize(
-    tokenizer: "PreTrainedTokenizerBase", sentences: Sequence[str], max_tokens: int
-) -> tuple[list[torch.Tensor], int]:
-    """Return the ids of each sentence, cut to `max_tokens`, and how many were cut."""
-    if not sentences:
-        raise BabelscopeError("There are no sentences to encode.", "Check the text.")
-    ids: list[torch.Tensor] = []
-    cut = 0
-    for start in range(0, len(sentences), BLOCK):
-        some = list(sentences[start : start + BLOCK])
-        encoded = tokenizer(
-            some,
-            truncation=True,
-            max_length=max_tokens,
-            return_overflowing_tokens=True,
-            return_attention_mask=False,
-        )
-        # The rest of a cut sentence comes as further rows that name the same sentence.
-        pieces: dict[int, list[int]] = {}
-        truncated = set()
-        for piece, sentence in zip(
-            encoded["input_ids"], encoded["overflow_to_sample_mapping"], strict=True
-        ):
-            if sentence in pieces:
-                truncated.add(sentence)
-            else:
-                pieces[sentence] = piece
-        for row, piece in pieces.items():
-            if not piece:
-                raise BabelscopeError(
-                    f"Sentence {start + row} (counted from 0) has no tokens: {some[row]!r}.",
-                    "Remove it from the text.",
-                )
-        ids += [torch.tensor(pieces[row]) for row in range(len(some))]
-        cut += len(truncated)
-    return ids, cut
-
-
-def pad(ids: Sequence[torch.Tensor], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the ids of sentences in one matrix, padded on the right, and where tokens are.
-
-    Both have the shape (batch, time); the second holds bools.
-    """
-    lengths = torch.tensor([len(one) for one in ids])
-    tokens = torch.arange(int(lengths.max())) < lengths[:, None]
-    batch = torch.full(tokens.shape, padding)
-    batch[tokens] = torch.cat(list(ids))
-    return batch, tokens
-
-
-def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield rows in batches of falling length; the largest first, to run out of memory early."""
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    yield batch

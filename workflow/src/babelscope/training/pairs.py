@@ -19,8 +19,8 @@ import torch
 from babelscope.config import PairTraining
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_table
+from babelscope.models.sentences import tokenize
 from babelscope.progress import progress
-from babelscope.representations.encoding import tokenize
 from babelscope.seeds import derive_seed
 from babelscope.tasks.base import Batch
 from babelscope.training.checkpoints import checksum
