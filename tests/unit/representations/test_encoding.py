@@ -7,9 +7,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from babelscope.errors import BabelscopeError
+from babelscope.models import sentences as batching
 from babelscope.models.gates import head_gates
 from babelscope.models.sentences import tokenize
-from babelscope.representations import encoding
 from babelscope.representations.encoding import encode_corpus, pool
 from babelscope.subnetworks.masks import WeightMask
 from babelscope.subnetworks.matrices import apply_mask, weight_matrices
@@ -211,7 +211,7 @@ def test_few_sentences_are_tokenized_at_once(tokenizer, sentences, monkeypatch):
             calls.append(len(some))
             return tokenizer(some, **options)
 
-    monkeypatch.setattr(encoding, "BLOCK", 7)
+    monkeypatch.setattr(batching, "BLOCK", 7)
     found, also_cut = tokenize(Listening(), sentences, 8)
     assert calls == [7, 7, 7, 7, 2]
     assert also_cut == cut > 0
