@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 LANGUAGE = "language"  # names of the LoRAs in a network that is trained
 SENTENCE = "sentence"
 ALIGNMENT = "alignment"
-PARTS = (LANGUAGE, SENTENCE, ALIGNMENT)
 EMBEDDINGS = "embeddings.safetensors"
 BODY = "body.safetensors"
 MODULE = "module.json"
