@@ -61,7 +61,6 @@ def test_gpu_benchmark_agrees_with_itself(gpu_run):
         "head importance",
         "iterative masking",
         "encoding",
-        "focus",
         "perplexity",
     }
 
