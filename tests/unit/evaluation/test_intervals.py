@@ -50,3 +50,10 @@ def test_undefined_resamples_are_left_out_and_reported(caplog):
     assert "of de is undefined in 1 of 102 resamples" in caplog.text
     with pytest.raises(BabelscopeError, match="of de is undefined in every resample"):
         percentile_interval(np.full(5, np.nan), "de")
+
+
+def test_wilson_never_leaves_the_share_out():
+    for n in range(2, 200):
+        for right in (0, 1, n - 1, n):
+            low, high = wilson(right / n, n)
+            assert 0 <= low <= right / n <= high <= 1

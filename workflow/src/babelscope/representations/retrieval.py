@@ -215,7 +215,8 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     square = NORMAL_975**2
     middle = (share + square / (2 * n)) / (1 + square / n)
     reach = NORMAL_975 * np.sqrt(share * (1 - share) / n + square / (4 * n**2)) / (1 + square / n)
-    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
+    # rounding must not leave the share itself out
+    return max(0.0, min(share, float(middle - reach))), min(1.0, max(share, float(middle + reach)))
 
 
 def _score(direction: str, right: np.ndarray) -> Score:
