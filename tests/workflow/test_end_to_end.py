@@ -183,11 +183,8 @@ def test_every_method_of_encoders_is_scored_alike(encoders):
     assert set(table["method"]) == set(tiny["methods"])
     assert set(table["task"]) >= {"sts", "topics", "reading", "bitext", "structure"}
     assert table.groupby("method").size().nunique() == 1
-    assert (table["low"] <= table["high"]).all()
-    # Not of all: the percentiles of a few dozen resamples of a few examples may leave a score out.
-    around = table[table["task"].isin(["bitext", "reading", "structure"])]
-    assert (around["low"] <= around["value"]).all()
-    assert (around["value"] <= around["high"]).all()
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
     place = ["task", "corpus", "language1", "language2", "setting", "metric"]
     mono, both = (
         table[(table["method"] == method) & (table["setting"] == "monolingual")]
