@@ -41,6 +41,11 @@ Method = Literal[
     "modular-parallel",
     "modular-both",
 ]
+# What alignment trains: on pairs of sentences, on instructions, on both.
+ALIGNED = ("aligned-contrastive", "aligned-instruction", "aligned-both")
+Aligned = Literal["aligned-contrastive", "aligned-instruction", "aligned-both"]
+Study = Literal["heads", "tickets", "encoders", "alignment"]
+GENERATORS = ("gpt2", "xglm", "bloom", "llama")
 # Families of models that can do the tasks; those of the second kind write their answers.
 ENCODERS = ("bert", "roberta", "xlm-roberta")
 TEXT_TO_TEXT = ("t5", "mt5")
@@ -153,8 +158,8 @@ class Architecture(Section):
         return self
 
 
-class Training(Section):
-    """One masked-language-model training."""
+class CausalTraining(Section):
+    """One training of a language model, here a left-to-right one."""
 
     lr: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
@@ -167,8 +172,6 @@ class Training(Section):
     accumulation: Count
     gradient_checkpointing: bool
     max_grad_norm: Annotated[float, Field(gt=0)]
-    mask_share: Share
-    whole_words: bool
     logging_steps: Count
     eval_steps: Count
     save_steps: Count
@@ -176,6 +179,13 @@ class Training(Section):
     train_examples: Count | None = Field(description="windows per language; null: all")
     valid_examples: Count
     report_to: Literal["none", "tensorboard", "wandb"]
+
+
+class Training(CausalTraining):
+    """One masked-language-model training."""
+
+    mask_share: Share
+    whole_words: bool
 
 
 class Mlm(Section):
@@ -506,10 +516,114 @@ class Encoders(Section):
         return [method.removeprefix("modular-") for method in self.methods if method in MODULAR[1:]]
 
 
+class Samples(Section):
+    """How instructions and translations become training samples (Li et al. 2024)."""
+
+    cross_probability: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of samples that are answered in another language than they are asked in"
+    )
+    change_probability: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of those that go from another language to the pivot, of three languages"
+        " or more, and of translations"
+    )
+    repeat: Annotated[float, Field(gt=0)] = Field(description="samples per row of a corpus")
+    valid: Share = Field(description="of all ids, by a hash: their samples are held out")
+    weights: dict[Name, Annotated[float, Field(gt=0)]] = Field(
+        description="by corpus: what its number of samples is multiplied by; 1 if not named"
+    )
+    seed: Seed
+
+
+class Selection(Section):
+    """The in-context score whose best checkpoint a training ends with."""
+
+    corpus: Name
+    shots: Annotated[int, Field(ge=0)]
+    examples: Count = Field(description="of its demonstrations' split, per language")
+
+
+class GeneratorTraining(Section):
+    """Training of a generative model on pairs of sentences and on instructions."""
+
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(description="share of all steps")
+    schedule: Schedule
+    epochs: Annotated[float, Field(gt=0)]
+    max_steps: Count | None
+    batch_size: Several = Field(
+        description="samples per step; their sentence pairs are each other's negatives"
+    )
+    mini_batch: Count | None = Field(
+        description="samples per forward pass, with cached gradients; null: the whole batch at once"
+    )
+    gradient_checkpointing: bool
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    logging_steps: Count
+    eval_steps: Count
+    save_steps: Count
+    pooler: Annotated[str, Field(pattern=r"^(avg|last|max)(-\d+|(_\w+)?)$")] = Field(
+        description="where sentence states are taken: avg-2 is the mean after the second block"
+    )
+    temperature: Annotated[float, Field(gt=0)]
+    hard_negative_weight: float = Field(description="added to the logits of hard negatives")
+    contrastive_weight: Annotated[float, Field(gt=0)]
+    instruction_weight: Annotated[float, Field(gt=0)]
+    max_tokens: Annotated[int, Field(ge=4)] = Field(
+        description="of a sentence of a pair; longer ones are cut, and counted"
+    )
+    block: Annotated[int, Field(ge=8)] = Field(description="tokens of packed instruction text")
+    lora: Lora | None = Field(description="train low-rank adapters, not the whole network")
+    sharded: bool = Field(
+        description="parameters, gradients and optimizer state are divided over the processes"
+    )
+    selected_by: Selection | None
+
+
+class Alignment(Section):
+    """Alignment of generative models after pretraining, judged by in-context learning."""
+
+    models: Annotated[list[Name], Field(min_length=1)]
+    languages: Annotated[list[Code], Field(min_length=2)]
+    window: Annotated[int, Field(ge=16)] = Field(description="tokens that a built model reads")
+    tokenizer: Tokenizer
+    architecture: Architecture
+    build: CausalTraining
+    instructions: Annotated[list[Name], Field(min_length=1)] = Field(
+        description="rows of corpora.tsv of the kind instructions"
+    )
+    translations: list[Name] = Field(
+        description="rows of the kind pairs whose sentences become translation samples"
+    )
+    samples: Samples
+    networks: Annotated[list[Aligned], Field(min_length=1)]
+    training: GeneratorTraining
+    evaluated: Annotated[list[Name], Field(min_length=1)] = Field(
+        description="rows of corpora.tsv of the kind choices"
+    )
+    shots: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    demonstrations: Annotated[list[Seed], Field(min_length=1)] = Field(
+        description="seeds of the draws of few-shot examples"
+    )
+    prompts: Annotated[list[Literal["own", "pivot"]], Field(min_length=1)] = Field(
+        description="language of the prompt: that of the examples, or the pivot"
+    )
+    max_examples: Several | None = Field(description="of the test split per language; null: all")
+    normalize: Annotated[list[Literal["none", "characters"]], Field(min_length=1)] = Field(
+        description="what a choice's log-likelihood is divided by"
+    )
+    poolings: Annotated[list[Pooling], Field(min_length=1)] = Field(
+        description="of encoded states; the first is what all measures compare"
+    )
+    batch_tokens: Count = Field(description="tokens per batch of evaluation, padding included")
+    bootstrap: Several
+    seed: Seed = Field(description="of choices of examples and of the bootstrap")
+
+
 class Settings(Section):
     """The whole configuration."""
 
-    studies: Annotated[list[Literal["heads", "tickets", "encoders"]], Field(min_length=1)]
+    studies: Annotated[list[Study], Field(min_length=1)]
     languages: Annotated[list[Code], Field(min_length=2)]
     pivot: Code
     models: Annotated[list[Name], Field(min_length=1)]
@@ -526,6 +640,7 @@ class Settings(Section):
     heads: Heads
     tickets: Tickets
     encoders: Encoders
+    alignment: Alignment
     encode: Encode
     compare: Compare
 
@@ -538,6 +653,10 @@ class Settings(Section):
             lists[f"tickets.{key}"] = getattr(self.tickets, key)
         for key in ("languages", "methods", "exported", "pairs", "evaluated"):
             lists[f"encoders.{key}"] = getattr(self.encoders, key)
+        for key in ("models", "languages", "instructions", "translations", "networks", "evaluated"):
+            lists[f"alignment.{key}"] = getattr(self.alignment, key)
+        for key in ("shots", "demonstrations", "prompts", "normalize", "poolings"):
+            lists[f"alignment.{key}"] = getattr(self.alignment, key)
         for key, values in lists.items():
             if len(set(values)) < len(values):
                 raise ValueError(f"{key}: {values} lists something twice")
@@ -557,6 +676,8 @@ class Demo(Section):
     sts: Count = Field(description="graded pairs of sentences, per language and pair of languages")
     topics: Count = Field(description="training texts with a topic, per language")
     reading: Count = Field(description="questions about a passage, per language")
+    instructions: Count = Field(description="instructions with answers, per language")
+    choices: Count = Field(description="test examples of each few-shot task, per language")
     seed: Seed
 
 
@@ -570,8 +691,11 @@ FORMATS = {
     "mining": ("bucc",),
     "topics": ("tsv", "jsonl"),
     "reading": ("jsonl",),
+    "instructions": ("bactrian",),
+    "choices": ("xnli", "pawsx", "xcopa", "xstorycloze", "xwinograd"),
 }
-SPLIT_NAMES = {"ner": 3, "nli": 3, "mining": 2, "topics": 2}  # train, valid and test, or two
+# train, valid and test, or two: train and test, of choices demonstrations and test
+SPLIT_NAMES = {"ner": 3, "nli": 3, "mining": 2, "topics": 2, "choices": 2}
 LABELLED = ("ner", "sts")
 MONOLINGUAL = ("sts", "topics", "reading")  # what is also done in a single language
 EVALUATED = (*MONOLINGUAL, "bitext", "mining")
@@ -581,7 +705,19 @@ class Corpus(Section):
     """One row of corpora.tsv."""
 
     name: Name
-    kind: Literal["parallel", "ner", "nli", "pairs", "sts", "bitext", "mining", "topics", "reading"]
+    kind: Literal[
+        "parallel",
+        "ner",
+        "nli",
+        "pairs",
+        "sts",
+        "bitext",
+        "mining",
+        "topics",
+        "reading",
+        "instructions",
+        "choices",
+    ]
     format: str
     url: str = Field(
         description="archives to fetch and unpack, or hf://datasets/NAME@COMMIT, a data set of the"
