@@ -589,11 +589,9 @@ class Alignment(Section):
     tokenizer: Tokenizer
     architecture: Architecture
     build: CausalTraining
-    instructions: Annotated[list[Name], Field(min_length=1)] = Field(
-        description="rows of corpora.tsv of the kind instructions"
-    )
+    instructions: list[Name] = Field(description="rows of corpora.tsv of the kind instructions")
     translations: list[Name] = Field(
-        description="rows of the kind pairs whose sentences become translation samples"
+        description="rows of the kind parallel, whose sentences are translated"
     )
     samples: Samples
     networks: Annotated[list[Aligned], Field(min_length=1)]
@@ -618,6 +616,12 @@ class Alignment(Section):
     batch_tokens: Count = Field(description="tokens per batch of evaluation, padding included")
     bootstrap: Several
     seed: Seed = Field(description="of choices of examples and of the bootstrap")
+
+    @model_validator(mode="after")
+    def _has_samples(self) -> "Alignment":
+        if not self.instructions and not self.translations:
+            raise ValueError("instructions or translations must name a corpus to train on")
+        return self
 
 
 class Settings(Section):
@@ -900,7 +904,7 @@ def check_names(
     models: dict[str, Model],
 ) -> None:
     """Check that every language, corpus and model that is used has a row in its table."""
-    encoders = settings.encoders
+    encoders, alignment = settings.encoders, settings.alignment
     translator = [encoders.translation.model] if encoders.translation.model else []
     for key, used, table, file in (
         ("languages", settings.languages, languages, "config/languages.tsv"),
@@ -913,6 +917,11 @@ def check_names(
         ("encoders.pairs", encoders.pairs, corpora, "config/corpora.tsv"),
         ("encoders.evaluated", encoders.evaluated, corpora, "config/corpora.tsv"),
         ("encoders.translation.model", translator, models, "config/models.tsv"),
+        ("alignment.models", alignment.models, models, "config/models.tsv"),
+        ("alignment.languages", alignment.languages, languages, "config/languages.tsv"),
+        ("alignment.instructions", alignment.instructions, corpora, "config/corpora.tsv"),
+        ("alignment.translations", alignment.translations, corpora, "config/corpora.tsv"),
+        ("alignment.evaluated", alignment.evaluated, corpora, "config/corpora.tsv"),
         ("dumps.date", set(settings.dumps.date) - {"default"}, languages, "config/languages.tsv"),
     ):
         unknown = [name for name in used if name not in table]
@@ -927,6 +936,9 @@ def check_names(
         ("tasks.nli.corpus", [settings.tasks.nli.corpus or ""], ("nli",)),
         ("encoders.pairs", encoders.pairs, ("pairs",)),
         ("encoders.evaluated", encoders.evaluated, EVALUATED),
+        ("alignment.instructions", alignment.instructions, ("instructions",)),
+        ("alignment.translations", alignment.translations, ("parallel",)),
+        ("alignment.evaluated", alignment.evaluated, ("choices",)),
     ):
         wrong = [name for name in used if corpora[name].kind not in kinds]
         if wrong:
@@ -1063,6 +1075,94 @@ def check_encoders(
                 f"config: encoders.translation.model: {translator} ({row.family}, {row.source})"
                 f" does not translate; models of the family {TRANSLATORS} do.",
                 "Name another row of config/models.tsv, such as nllb-200-1.3b, or add one.",
+            )
+
+
+def check_alignment(
+    settings: Settings, corpora: dict[str, Corpus], models: dict[str, Model]
+) -> None:
+    """Check what only the alignment study asks for, before it starts a job.
+
+    Raises
+    ------
+    BabelscopeError
+        If its languages are not among those of the configuration or lack the pivot, a model does
+        not generate or is also one of `models`, a length or layer is beyond what a built model
+        has, a setting names a corpus that the study does not use, a corpus of training samples lacks
+        one of its languages or one of choices has none of them, translations are also what is
+        compared, or there is no folder of real files that a corpus is read from.
+    """
+    alignment = settings.alignment
+    training = alignment.training
+    outside = [code for code in alignment.languages if code not in settings.languages]
+    if outside or settings.pivot not in alignment.languages:
+        raise BabelscopeError(
+            f"config: alignment.languages: {', '.join(alignment.languages)} must be among"
+            f" languages ({', '.join(settings.languages)}) and hold the pivot, {settings.pivot}.",
+            "Correct the list in the configuration.",
+        )
+    for name in alignment.models:
+        if models[name].family not in GENERATORS or name in settings.models:
+            raise BabelscopeError(
+                f"config: alignment.models: {name} is of the family {models[name].family}; models"
+                f" to align are of {', '.join(GENERATORS)}, and are not listed in models, too.",
+                "Choose other models, or correct the family in config/models.tsv.",
+            )
+    built = [name for name in alignment.models if models[name].source == "build"]
+    lengths = {"training.max_tokens": training.max_tokens, "training.block": training.block}
+    for key, length in lengths.items():
+        if built and length > alignment.window:
+            raise BabelscopeError(
+                f"config: alignment.{key}: {length} is longer than alignment.window,"
+                f" {alignment.window}, for which {', '.join(built)} is built.",
+                "Lower it, or raise alignment.window.",
+            )
+    layer = int(re.sub(r"\D", "", training.pooler) or 0)
+    if built and layer > alignment.architecture.layers:
+        raise BabelscopeError(
+            f"config: alignment.training.pooler: {training.pooler} reads layer {layer}, and"
+            f" {', '.join(built)} has {alignment.architecture.layers}.",
+            "Name a lower layer, or raise alignment.architecture.layers.",
+        )
+    used = (*alignment.instructions, *alignment.translations)
+    chosen = [training.selected_by.corpus] if training.selected_by else []
+    for key, names, allowed in (
+        ("samples.weights", list(alignment.samples.weights), used),
+        ("training.selected_by.corpus", chosen, alignment.evaluated),
+    ):
+        unknown = [name for name in names if name not in allowed]
+        if unknown:
+            raise BabelscopeError(
+                f"config: alignment.{key}: {', '.join(unknown)} is not among {', '.join(allowed)}.",
+                "Correct the name, or add the corpus to the study.",
+            )
+    for name in (*used, *alignment.evaluated):
+        row = corpora[name]
+        if row.codes and not set(row.codes) & set(alignment.languages):
+            raise BabelscopeError(
+                f"config: alignment: the corpus {name} has the languages {', '.join(row.codes)},"
+                f" none of which is among alignment.languages ({', '.join(alignment.languages)}).",
+                "Take the corpus out, or add a language.",
+            )
+        if "{data_root}" in row.path and not _is_folder(settings.data_root):
+            raise BabelscopeError(
+                f"config: data_root: {settings.data_root} is not a folder, but the corpus {name} of"
+                " alignment is read from it.",
+                "Add --config data_root=FOLDER.",
+            )
+    compared = [name for name in alignment.translations if name in settings.parallel.corpora]
+    if compared:
+        raise BabelscopeError(
+            f"config: alignment.translations: {', '.join(compared)} is among parallel.corpora, whose"
+            " sentences are compared: no model may have been trained on them.",
+            "Name other translations.",
+        )
+    for name in used:
+        lacking = set(alignment.languages) - set(corpora[name].codes or alignment.languages)
+        if lacking:
+            raise BabelscopeError(
+                f"config: alignment: {name} is not there in {', '.join(sorted(lacking))}.",
+                "Take the language out of alignment.languages, or name other instructions.",
             )
 
 
