@@ -3,7 +3,8 @@
 The baseline is the published way: the frozen pivot runs at every step, a batch is put together row
 by row, and all texts are padded to the longest that the encoder reads. A second baseline pads to
 the longest of the batch, so that what is left is what the pivot costs. All train the same adapter
-on the same batches of paraphrases and translations in alternation, so the losses must agree.
+on the same batches, of paraphrases whose texts are in either language and of translations, in
+alternation, so the losses must agree.
 """
 
 import argparse
@@ -75,7 +76,7 @@ class Study:
 
 def ours(study: Study) -> None:
     """Train as the project does; print the median step, the losses, and the pivot's time."""
-    from babelscope.training.alignment import Alignment, PivotVectors
+    from babelscope.training.alignment import OTHER, TARGET, Alignment, PivotVectors
     from babelscope.training.fitting import fit
     from babelscope.training.pairs import Tokens
 
@@ -85,14 +86,15 @@ def ours(study: Study) -> None:
             Path(folder),
             study.pivot,
             study.texts,
-            study.numbers[1].ravel(),
+            study.numbers[OTHER].ravel(),
             max_tokens=study.settings.max_tokens,
             batch_tokens=4096,
             device="cpu",
             precision="float32",
         )
         once = time.perf_counter() - started
-        tokens = Tokens(study.target, study.texts, study.numbers[0], study.settings.max_tokens)
+        ours = study.numbers[TARGET].ravel()
+        tokens = Tokens(study.target, study.texts, ours, study.settings.max_tokens)
         times = [time.perf_counter()]
         history = fit(
             study.target,
@@ -125,6 +127,8 @@ def row_by_row(tokenizer: Any, texts: list[str], longest: int | None) -> dict[st
 
 def published(study: Study, longest: int | None) -> None:
     """Train with the pivot in the loop; print the median step and the losses."""
+    from babelscope.training.alignment import OTHER, TARGET
+
     adapter: Any = study.target.adapter
     weights = list(adapter.parameters())
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.0)
@@ -134,16 +138,25 @@ def published(study: Study, longest: int | None) -> None:
     for step in range(study.order.steps):
         started = time.perf_counter()
         ((_, rows),) = study.order.parts(step)
-        columns = [[study.texts[n] for n in column if n >= 0] for column in rows.texts.T]
-        batches = [row_by_row(tokenizer, texts, longest) for texts in columns if texts]
-        anchors = study.target(**batches[0])
-        with torch.no_grad():
-            answers = [study.pivot(**batch) for batch in batches[1:]]
+        there = rows.texts >= 0
+        vectors: dict[tuple[int, int], torch.Tensor] = {}
+        for language, encoder in ((TARGET, study.target), (OTHER, study.pivot)):
+            places = np.argwhere(there & (rows.languages == language))  # grouped by language
+            texts = [study.texts[rows.texts[row, column]] for row, column in places]
+            with torch.set_grad_enabled(language == TARGET):
+                found = encoder(**row_by_row(tokenizer, texts, longest))
+            for (row, column), vector in zip(places.tolist(), found, strict=True):
+                vectors[row, column] = vector
+        anchors, positives, *negatives = (
+            torch.stack([vectors[row, column] for row in np.flatnonzero(some).tolist()])
+            for column, some in enumerate(there.T)
+            if some.any()
+        )
         if rows.parallel:
-            loss = (1 - functional.cosine_similarity(anchors, answers[0])).mean()
+            loss = (1 - functional.cosine_similarity(anchors, positives)).mean()
         else:
-            there = functional.normalize(torch.cat(answers), dim=1)
-            scores = 20 * functional.normalize(anchors, dim=1) @ there.T
+            candidates = functional.normalize(torch.cat([positives, *negatives]), dim=1)
+            scores = 20 * functional.normalize(anchors, dim=1) @ candidates.T
             loss = functional.cross_entropy(scores, torch.arange(len(anchors)))
         optimizer.zero_grad()
         loss.backward()

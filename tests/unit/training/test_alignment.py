@@ -4,6 +4,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from babelscope.errors import BabelscopeError
+from babelscope.models.adapters import ParallelAdapter
 from babelscope.models.modular import Modules, build_encoder
 from babelscope.models.sentence_encoders import SentenceEncoder
 from babelscope.training import alignment
@@ -51,12 +52,6 @@ def encodings(monkeypatch):
     return calls
 
 
-def answers(batch):
-    """Return the vectors of the pivot in a batch."""
-    names = ("positive", "negative", "translation")
-    return torch.cat([batch[name] for name in names if name in batch])
-
-
 def test_the_pivot_does_not_change(study, batches, encodings):
     """Its folders stay, and its vectors are those of evaluation in every epoch, despite dropout."""
     before = study.contents("en"), study.contents("de"), study.contents("source")
@@ -66,10 +61,11 @@ def test_the_pivot_does_not_change(study, batches, encodings):
     pivot = build_encoder(study.source, study.modules["en"], name="en")
     seen = {}
     for rows, batch, texts in batches:
-        numbers = np.concatenate([rows.texts[:, 1], rows.texts[:, 2]])
-        for number, vector in zip(numbers[numbers >= 0], answers(batch), strict=True):
+        numbers = rows.texts[(rows.texts >= 0) & (rows.languages == alignment.OTHER)]
+        for number, vector in zip(numbers, batch["pivot"], strict=True):
             assert torch.equal(seen.setdefault(texts[number], vector), vector)
-    assert len(seen) < sum(len(answers(batch)) for _, batch, _ in batches) / 2  # many epochs
+    assert len(seen) < sum(len(batch["pivot"]) for _, batch, _ in batches) / 2  # many epochs
+    assert all(text.startswith("en") for text in seen)
     vectors = pivot.encode(list(seen), batch_tokens=200)
     np.testing.assert_allclose(vectors, torch.stack(list(seen.values())), atol=1e-5)
 
@@ -105,18 +101,29 @@ def test_a_strategy_has_its_batches(study, batches, strategy):
     study.train_alignment(strategy=strategy, max_steps=8)
     wanted = {"paraphrase": [False] * 8, "parallel": [True] * 8, "both": [False, True] * 4}
     assert [rows.parallel for rows, _, _ in batches] == wanted[strategy]
-    negatives = False
     for rows, batch, texts in batches:
         spoken = [[texts[n][:2] for n in column if n >= 0] for column in rows.texts.T]
-        assert {*spoken[0]} == {"de"}
-        assert {*spoken[1], *spoken[2]} == {"en"}
         if rows.parallel:
-            assert set(batch) == {"ids 0", "mask 0", "anchor", "translation"}
+            assert {*spoken[0]} == {"de"}
+            assert {*spoken[1]} == {"en"}
+            assert set(batch) == {"ids 0", "mask 0", "pivot", "anchor", "translation"}
             for anchor, positive, _ in rows.texts:
                 assert texts[anchor].replace("de", "en") == texts[positive]
         else:
-            negatives = negatives or len(batch["negative"]) > 0
-    assert negatives == (strategy != "parallel")
+            assert all(one != other for one, other in zip(*spoken[:2], strict=True))
+
+
+def test_paraphrases_are_sought_in_both_directions(study, batches):
+    """Anchors, candidates and hard negatives are in either language within a batch."""
+    study.train_alignment(strategy="paraphrase", max_steps=30)
+    seen = set()
+    for rows, batch, texts in batches:
+        spoken = [{texts[n][:2] for n in column if n >= 0} for column in rows.texts.T]
+        assert len(batch["negative"]) == (rows.texts[:, 2] >= 0).sum()
+        seen |= {(place, len(languages)) for place, languages in enumerate(spoken)}
+    assert {(place, 2) for place in range(3)} <= seen
+    anchors = np.concatenate([rows.languages[:, 0] for rows, _, _ in batches])
+    assert 0.35 < anchors.mean() < 0.65
 
 
 def test_translations_are_of_all_texts_once(study, batches):
@@ -151,18 +158,25 @@ def test_alignment_brings_translations_together(encoder_study):
 
 
 @pytest.mark.parametrize("strategy", ["paraphrase", "parallel"])
-def test_the_first_loss_is_that_of_the_two_encoders(encoder_study, batches, strategy):
-    """By tokenizers, networks and losses alone; the adapter changes nothing yet."""
+def test_the_first_step_is_that_of_the_two_encoders(encoder_study, batches, strategy):
+    """By tokenizers, networks and losses alone; gradients come from the target's texts."""
     study = encoder_study(dropout=0.0)
     history = study.train_alignment(strategy=strategy, max_steps=1)
     rows, _, texts = batches[0]
-    said = [[texts[n] for n in column if n >= 0] for column in rows.texts.T]
     german, english = (build_encoder(study.source, study.modules[one]) for one in ("de", "en"))
-    with torch.no_grad():
-        anchors = german(**german.batch(said[0]))
-        others = [english(**english.batch(column)) for column in said[1:] if column]
-    loss = ranking_loss if strategy == "paraphrase" else cosine_loss
-    assert history.loss[0] == pytest.approx(loss(anchors, *others).item(), rel=1e-5)
+    german.adapter = ParallelAdapter(german.network, seed=1, reduction=2, scale=4.0)
+
+    def embed(text):
+        encoder = german if text.startswith("de") else english
+        return encoder(**encoder.batch([text]))[0]
+
+    said = [[embed(texts[n]) for n in column if n >= 0] for column in rows.texts.T]
+    there = [torch.stack(column) for column in said if column]
+    loss = (ranking_loss if strategy == "paraphrase" else cosine_loss)(*there)
+    assert history.loss[0] == pytest.approx(loss.item(), rel=1e-5)
+    gradients = torch.autograd.grad(loss, [*german.adapter.parameters()])
+    norm = torch.stack([one.norm() for one in gradients]).norm()
+    assert history.gradient_norm[0] == pytest.approx(norm.item(), rel=1e-4)
 
 
 def test_a_killed_training_embeds_the_pivot_once(study, encodings, monkeypatch):

@@ -26,12 +26,14 @@ from babelscope.training import checkpoints
 from babelscope.training.contrastive import cosine_loss, ranking_loss
 from babelscope.training.fitting import fit
 from babelscope.training.pairs import (
+    Draw,
     Pairs,
     Rows,
     Stream,
     Tokens,
     Turns,
     fingerprint_of,
+    mixing,
     read_pairs,
     speaking,
     text_batch,
@@ -102,6 +104,9 @@ class PivotVectors:
 class Alignment:
     """Meeting the pivot: paraphrases among others by ranking, translations by their cosine.
 
+    Texts of both languages may be anchors and compete as candidates. The target's vectors are
+    computed with gradients, the pivot's are read.
+
     Parameters
     ----------
     language
@@ -118,28 +123,39 @@ class Alignment:
         self.settings = settings
 
     def batch(self, examples: Tokens, rows: Rows, *, seed: int, epoch: int) -> Batch:
-        """Return the target's texts as tensors, with the pivot's vectors."""
-        anchors, positives, negatives = rows.texts.T
-        batch = dict(text_batch(examples, {"anchor": anchors}, self.settings))
+        """Return the target's texts as tensors, with the pivot's vectors.
+
+        ``anchor`` and what follows it are places among the vectors of both, the target's first.
+        """
+        there = rows.texts >= 0
+        ours, theirs = (there & (rows.languages == language) for language in (TARGET, OTHER))
+        columns = {"target": rows.texts[ours]}
+        batch: dict[str, torch.Tensor] = dict(text_batch(examples, columns, self.settings))
+        batch["pivot"] = self.pivot[rows.texts[theirs]]
+        places = torch.full(there.shape, -1)
+        places[torch.from_numpy(ours)] = batch.pop("target")
+        places[torch.from_numpy(theirs)] = torch.arange(ours.sum(), there.sum())
+        anchors, positives, negatives = places.T
         if rows.parallel:
-            return batch | {"translation": self.pivot[positives]}
+            return batch | {"anchor": anchors, "translation": positives}
         negatives = negatives[negatives >= 0]
-        return batch | {"positive": self.pivot[positives], "negative": self.pivot[negatives]}
+        return batch | {"anchor": anchors, "positive": positives, "negative": negatives}
 
     def losses(self, model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss summed over the target's sentences, and their number."""
-        vectors = vectors_of(model, batch, self.settings)
-        there = {
-            name: batch[name].to(vectors.device, non_blocking=True)
+        """Return the loss summed over anchors, and their number."""
+        ours = vectors_of(model, batch, self.settings)
+        vectors = torch.cat([ours, batch["pivot"].to(ours.device, non_blocking=True)])
+        named = {
+            name: vectors[batch[name].to(vectors.device, non_blocking=True)]
             for name in ("anchor", "positive", "negative", "translation")
             if name in batch
         }
-        anchors = vectors[there["anchor"]]
-        if "translation" in there:
-            loss = cosine_loss(anchors, there["translation"])
+        anchors = named["anchor"]
+        if "translation" in named:
+            loss = cosine_loss(anchors, named["translation"])
         else:
-            negatives = there["negative"] if len(there["negative"]) else None
-            loss = ranking_loss(anchors, there["positive"], negatives)
+            negatives = named["negative"] if len(named["negative"]) else None
+            loss = ranking_loss(anchors, named["positive"], negatives)
         count = torch.tensor(len(anchors))
         return loss * count, count
 
@@ -178,9 +194,9 @@ def train_alignment_adapter(
     language, pivot_language
         Their codes.
     strategy
-        ``paraphrase``: a sentence of the target, its paraphrase and hard negative in the pivot, by
-        the ranking loss; ``parallel``: a sentence of the target and its translation, by the cosine
-        loss; ``both``: such batches in alternation.
+        ``paraphrase``: a sentence of either language and its paraphrase in the other, by the
+        ranking loss, with hard negatives of both; ``parallel``: a sentence of the target and its
+        translation, by the cosine loss; ``both``: such batches in alternation.
     adapter
         `reduction` and `scale`.
     settings, form, folder, seed, device, precision
@@ -218,13 +234,15 @@ def train_alignment_adapter(
         found = read_pairs(pairs, [language, pivot_language], aligned=True)
         groups = streams_of(found, strategy, settings, seed)
         streams = [stream for group in groups for stream in group]
-        anchors = np.concatenate([one.texts[TARGET, :, 0] for one in streams])
-        others = np.concatenate([one.texts[OTHER, :, 1:].ravel() for one in streams])
+        ours, theirs = (
+            np.concatenate([one.texts[language].ravel() for one in streams])
+            for language in (TARGET, OTHER)
+        )
         vectors = PivotVectors(
             folder,
             build_encoder(source, pivot, form=form, name=pivot_language),
             found.texts,
-            others,
+            theirs,
             max_tokens=settings.max_tokens,
             batch_tokens=batch_tokens,
             device=device,
@@ -235,7 +253,7 @@ def train_alignment_adapter(
         rows = fit(
             encoder,
             Alignment(language, vectors, settings),
-            Tokens(encoder, found.texts, anchors, settings.max_tokens),
+            Tokens(encoder, found.texts, ours, settings.max_tokens),
             settings,
             rate=settings.lr,
             seed=seed,
@@ -257,6 +275,9 @@ def streams_of(
 ) -> list[list[Stream]]:
     """Return the batches that a strategy alternates between: of each data set in turn.
 
+    For each row of paraphrases it is drawn in which language the anchor is, the positive being in
+    the other, and in which the hard negative is (Huang et al. 2025).
+
     Parameters
     ----------
     pairs
@@ -266,25 +287,24 @@ def streams_of(
     settings
         Give the size of a batch.
     seed
-        Of the order.
+        Of the order and the languages.
     """
-    groups = []
-    for kind in ("paraphrase", "parallel"):
-        if strategy in (kind, "both"):
-            groups.append(
-                [
-                    Stream(
-                        f"{one.name}, {kind}",
-                        _translations(one.texts) if kind == "parallel" else one.texts,
-                        speaking(TARGET, OTHER),
-                        size=settings.batch_size,
-                        seed=seed,
-                        parallel=kind == "parallel",
-                    )
-                    for one in pairs.sets
-                ]
+    kinds: dict[str, Draw] = {"paraphrase": mixing(2, 2), "parallel": speaking(TARGET, OTHER)}
+    return [
+        [
+            Stream(
+                f"{one.name}, {kind}",
+                _translations(one.texts) if kind == "parallel" else one.texts,
+                draw,
+                size=settings.batch_size,
+                seed=seed,
+                parallel=kind == "parallel",
             )
-    return groups
+            for one in pairs.sets
+        ]
+        for kind, draw in kinds.items()
+        if strategy in (kind, "both")
+    ]
 
 
 def _translations(texts: np.ndarray) -> np.ndarray:

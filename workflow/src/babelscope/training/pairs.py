@@ -189,9 +189,20 @@ def _check_aligned(name: str, tables: Mapping[str, "pd.DataFrame"]) -> None:
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch: numbers of anchors, positives and negatives, shape (rows, 3), -1 for none."""
+    """A batch.
+
+    Attributes
+    ----------
+    texts
+        Numbers of anchors, positives and negatives, shape (rows, 3); -1 where there is no negative.
+    languages
+        In which language each is, by its place in the :class:`PairSet`, of the same shape.
+    parallel
+        The rows are translations and no paraphrases.
+    """
 
     texts: np.ndarray
+    languages: np.ndarray
     parallel: bool
 
     def __len__(self) -> int:
@@ -264,7 +275,8 @@ class Stream:
         rows = self.epoch(epoch)[number - self.starts[epoch]]
         rng = np.random.default_rng(derive_seed(self.seed, "languages", self.name, number))
         spoken = self.draw(rng, len(rows))
-        return epoch, Rows(self.texts[spoken, rows[:, None], np.arange(3)], self.parallel)
+        texts = self.texts[spoken, rows[:, None], np.arange(3)]
+        return epoch, Rows(texts, spoken, self.parallel)
 
 
 def _contents(texts: np.ndarray) -> np.ndarray:
