@@ -41,6 +41,10 @@ SETTINGS = {
     "valid_examples": 6,
     "report_to": "none",
 }
+DROPOUTS = {
+    "xlm-roberta": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+}
 
 
 @pytest.fixture
@@ -59,18 +63,24 @@ def run(tmp_path, make_model):
         write_chunks(path, [blocks], 12, 100)
         files[split][language] = str(path)
 
-    def make(name, dropout=0.1, **changes):
-        start = tmp_path / f"start-{dropout}"
-        model = make_model("xlm-roberta")
-        model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = dropout
+    def make(name, dropout=0.1, family="xlm-roberta", **changes):
+        start = tmp_path / f"start-{family}-{dropout}"
+        model = make_model(family)
+        for part in DROPOUTS[family]:
+            setattr(model.config, part, dropout)
         model.save_pretrained(start)
         XLMRobertaTokenizer(vocab=[(piece, 0.0) for piece in vocabulary]).save_pretrained(start)
+        settings = SETTINGS | changes
+        if family == "gpt2":  # nothing is masked
+            settings = {
+                key: settings[key] for key in SETTINGS.keys() - {"mask_share", "whole_words"}
+            }
         return Run(
             model=str(start),
             output=str(tmp_path / name / "model"),
             history=str(tmp_path / name / "history.parquet"),
             checkpoints=str(tmp_path / name / "checkpoints"),
-            settings=SETTINGS | changes,
+            settings=settings,
             seed=5,
             **files,
         )
@@ -137,8 +147,10 @@ def test_a_disk_that_fills_up_while_saving_costs_one_checkpoint(run, monkeypatch
     assert all((one[key] == two[key]).all() for key in one)
 
 
-def test_two_processes_are_one_with_the_same_batch(run):
+@pytest.mark.parametrize("family", ["xlm-roberta", "gpt2"])
+def test_two_processes_are_one_with_the_same_batch(run, family):
     options = {"dropout": 0.0, "whole_words": True, "max_steps": 4, "accumulation": 1}
+    options["family"] = family
     one = run("one", batch_size=8, **options)
     two = replace(run("two", **options), processes=2)
     execute(one)

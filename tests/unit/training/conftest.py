@@ -29,6 +29,11 @@ SETTINGS = {
     "valid_examples": 6,
     "report_to": "none",
 }
+MASKING = ("mask_share", "whole_words")  # what left-to-right models do without
+DROPOUTS = {
+    "xlm-roberta": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+}
 
 
 @pytest.fixture(scope="session")
@@ -60,13 +65,14 @@ def run(tmp_path, make_model, tokenizer, windows):
     """Return a function that describes a run; keyword arguments change its settings."""
     from babelscope.training.runs import Run
 
-    def make(name, dropout=0.1, **changes):
-        model = make_model("xlm-roberta")
+    def make(name, dropout=0.1, family="xlm-roberta", **changes):
+        model = make_model(family)
         for module in model.modules():
             if type(module).__name__ == "Dropout":
                 module.p = dropout
-        model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = dropout
-        start = tmp_path / f"start-{dropout}"
+        for part in DROPOUTS[family]:
+            setattr(model.config, part, dropout)
+        start = tmp_path / f"start-{family}-{dropout}"
         model.save_pretrained(start)
         tokenizer.save_pretrained(start)
         files = {}
@@ -80,11 +86,14 @@ def run(tmp_path, make_model, tokenizer, windows):
             output=str(tmp_path / name / "model"),
             history=str(tmp_path / name / "history.parquet"),
             checkpoints=str(tmp_path / name / "checkpoints"),
-            settings=SETTINGS,
+            settings={},
             seed=5,
             **files,
         )
         fields = {key: changes.pop(key) for key in list(changes) if hasattr(described, key)}
-        return replace(described, settings=SETTINGS | changes, **fields)
+        settings = SETTINGS | changes
+        if family == "gpt2":
+            settings = {key: value for key, value in settings.items() if key not in MASKING}
+        return replace(described, settings=settings, **fields)
 
     return make

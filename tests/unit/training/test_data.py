@@ -75,6 +75,27 @@ def test_validation_is_always_the_same(chunks, masking):
     np.testing.assert_array_equal(rows, chunks["en"][[0, 2, 4, 6, 8]])
 
 
+def test_left_to_right_every_token_but_the_first_is_predicted(chunks):
+    stream = TrainingStream(chunks, None, seed=1)
+    batch = stream.batch(range(17))
+    assert batch.input_ids.dtype == batch.tokens.dtype == np.int64
+    rows, columns = np.divmod(batch.positions.reshape(17, 11), 12)
+    assert (rows == np.arange(17)[:, None]).all()
+    assert (columns == np.arange(11)).all()
+    np.testing.assert_array_equal(batch.tokens.reshape(17, 11), batch.input_ids[:, 1:])
+    again = stream.batch(range(17, 34)).input_ids
+    assert sorted(map(tuple, again.tolist())) == sorted(map(tuple, batch.input_ids.tolist()))
+    validation = validation_batches(chunks["en"], None, examples=5, batch_size=2)
+    assert [len(part.tokens) for part in validation] == [22, 22, 11]
+    rows = np.concatenate([part.input_ids for part in validation])
+    np.testing.assert_array_equal(rows, chunks["en"][[0, 2, 4, 6, 8]])
+
+
+def test_the_order_of_windows_does_not_depend_on_what_is_predicted(chunks, masking):
+    one, other = (TrainingStream(chunks, how, seed=1).batch(range(9)) for how in (None, masking))
+    np.testing.assert_array_equal(one.input_ids, whole(other))
+
+
 def test_a_tokenizer_without_a_mask_token():
     from transformers import GPT2Tokenizer
 

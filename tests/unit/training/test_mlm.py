@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_table
@@ -52,9 +52,39 @@ def test_the_loss_and_gradient_are_those_of_full_logits(run, tokenizer):
     assert row.gradient_norm == pytest.approx(norm.item(), rel=1e-5)
 
 
-def test_accumulation_is_one_big_batch(run):
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_left_to_right_the_loss_is_that_of_the_model_s_own_labels(run, checkpointed):
+    one = run("one", 0.0, "gpt2", max_steps=1, gradient_checkpointing=checkpointed)
+    execute(one)
+    model = AutoModelForCausalLM.from_pretrained(one.model).train()
+    chunks = {language: read_chunks(path) for language, path in one.train.items()}
+    windows = torch.tensor(TrainingStream(chunks, None, seed=one.seed).batch(range(8)).input_ids)
+    out = model(input_ids=windows, labels=windows)
+    out.loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    row = losses(one).iloc[0]
+    assert row.loss == pytest.approx(out.loss.item(), rel=1e-6)
+    assert row.gradient_norm == pytest.approx(norm.item(), rel=1e-5)
+
+
+def test_left_to_right_validation_is_the_mean_over_all_predicted_tokens(run):
+    one = run("one", family="gpt2", max_steps=3, eval_steps=3, batch_size=4)
+    execute(one)
+    model = AutoModelForCausalLM.from_pretrained(one.output).eval()
+    found = losses(one, "valid").set_index("language").loss
+    for language, path in one.valid.items():
+        windows = read_chunks(path)
+        rows = torch.tensor(windows[np.arange(6) * len(windows) // 6].astype(np.int64))
+        with torch.no_grad():
+            expected = model(input_ids=rows, labels=rows).loss.item()
+        assert found[language] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "gpt2"])
+def test_accumulation_is_one_big_batch(run, family):
     # unequal numbers of hidden tokens, so that a mean of means would differ
-    options = {"dropout": 0.0, "whole_words": True, "mask_share": 0.4, "max_steps": 4}
+    options = {"whole_words": True, "mask_share": 0.4}
+    options |= {"dropout": 0.0, "max_steps": 4, "family": family}
     big, small = run("big", **options), run("small", batch_size=2, accumulation=4, **options)
     execute(big)
     execute(small)
@@ -63,8 +93,9 @@ def test_accumulation_is_one_big_batch(run):
     np.testing.assert_allclose(losses(big, "valid").loss, losses(small, "valid").loss, rtol=1e-4)
 
 
-def test_training_learns_and_is_reproducible(run):
-    one, two = (run(name, max_steps=30, eval_steps=10) for name in ("one", "two"))
+@pytest.mark.parametrize("family", ["xlm-roberta", "gpt2"])
+def test_training_learns_and_is_reproducible(run, family):
+    one, two = (run(name, family=family, max_steps=30, eval_steps=10) for name in ("one", "two"))
     execute(one)
     execute(two)
     assert equal(weights(one), weights(two))
@@ -126,9 +157,16 @@ def test_minutes_end_a_training_with_its_schedule(run, monkeypatch, caplog):
     assert left == ["2", "1", "0", "0"]  # 1.5, 1, 0.5 and none
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_saves_and_a_rerun_ends_with_the_same_weights(run, monkeypatch, number):
-    whole, cut = run("whole"), run("cut")
+@pytest.mark.parametrize(
+    ("number", "family"),
+    [
+        (signal.SIGTERM, "xlm-roberta"),
+        (signal.SIGUSR1, "xlm-roberta"),
+        (signal.SIGTERM, "gpt2"),
+    ],
+)
+def test_a_signal_saves_and_a_rerun_ends_with_the_same_weights(run, monkeypatch, number, family):
+    whole, cut = (run(name, family=family) for name in ("whole", "cut"))
     execute(whole)
     batch = TrainingStream.batch
 

@@ -1,4 +1,4 @@
-"""The stream of training batches: which windows, in which order, with which masks.
+"""The stream of training batches: which windows, in which order, what is predicted in them.
 
 Everything is a function of (seed, epoch, example), so a batch is the same in one process or
 several, with or without accumulation, and before or after a resume.
@@ -55,16 +55,17 @@ def masking_of(tokenizer: "PreTrainedTokenizerBase", *, share: float, whole_word
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows with hidden tokens.
+    """Windows and what is predicted in them.
 
     Attributes
     ----------
     input_ids
         int64, shape (windows, window).
     positions
-        The hidden ones, indices into the flattened windows, shape (hidden,).
+        Those whose states predict, indices into the flattened windows, shape (predicted,): the
+        hidden ones, or of left-to-right models all but the last of each window.
     tokens
-        The right tokens there, shape (hidden,).
+        The right tokens, shape (predicted,).
     """
 
     input_ids: np.ndarray
@@ -103,8 +104,15 @@ def masked_batch(
     return Batch(inputs, positions, labels.ravel()[positions])
 
 
+def causal_batch(windows: np.ndarray) -> Batch:
+    """Return windows, shape (windows, window), whose every token but the first is predicted."""
+    inputs = windows.astype(np.int64)
+    places = np.arange(inputs.size).reshape(inputs.shape)
+    return Batch(inputs, places[:, :-1].ravel(), inputs[:, 1:].ravel())
+
+
 class TrainingStream:
-    """An endless stream of masked windows: the union of the languages, shuffled anew each epoch.
+    """An endless stream of windows: the union of the languages, shuffled anew each epoch.
 
     Position k of the stream is example ``order(k // n)[k % n]`` of the n examples, masked for epoch
     ``k // n``. A batch may reach over the end of an epoch, so every window is used equally often
@@ -115,7 +123,7 @@ class TrainingStream:
     chunks
         For each language its windows, shape (windows, window); may be mapped from a file.
     masking
-        How tokens are hidden.
+        How tokens are hidden; None: none is, and each predicts the next.
     seed
         Of order, masks and choice.
     examples
@@ -125,7 +133,7 @@ class TrainingStream:
     def __init__(
         self,
         chunks: Mapping[str, np.ndarray],
-        masking: Masking,
+        masking: Masking | None,
         *,
         seed: int,
         examples: int | None = None,
@@ -157,6 +165,8 @@ class TrainingStream:
         windows = np.stack(
             [self.chunks[self.languages[i]][self.rows[i]].astype(np.int64) for i in examples]
         )
+        if self.masking is None:
+            return causal_batch(windows)
         seed = derive_seed(self.seed, "masks")
         return masked_batch(windows, examples, self.masking, seed=seed, epochs=epochs)
 
@@ -171,18 +181,20 @@ def _choose(language: str, available: int, wanted: int | None, seed: int) -> np.
 
 
 def validation_batches(
-    windows: np.ndarray, masking: Masking, *, examples: int, batch_size: int
+    windows: np.ndarray, masking: Masking | None, *, examples: int, batch_size: int
 ) -> list[Batch]:
-    """Return validation windows, spread evenly over the split, with masks that never change."""
+    """Return validation windows, spread evenly over the split, with masks that never change.
+
+    Without `masking`, none is masked and every token but a window's first is predicted.
+    """
     count = min(examples, len(windows))
     rows = np.arange(count) * len(windows) // count
-    return [
-        masked_batch(
-            np.asarray(windows[some]),
-            some,
-            masking,
-            seed=VALIDATION_SEED,
-            epochs=np.zeros(len(some), np.int64),
-        )
-        for some in np.array_split(rows, -(-count // batch_size))
-    ]
+    batches = []
+    for some in np.array_split(rows, -(-count // batch_size)):
+        chosen = np.asarray(windows[some])
+        if masking is None:
+            batches.append(causal_batch(chosen))
+        else:
+            epochs = np.zeros(len(some), np.int64)
+            batches.append(masked_batch(chosen, some, masking, seed=VALIDATION_SEED, epochs=epochs))
+    return batches

@@ -1,4 +1,6 @@
-"""Masked-language-model training: many languages, exact resume, one loss whatever the split.
+"""Language-model training: many languages, exact resume, one loss whatever the split.
+
+Masked models predict hidden tokens, left-to-right ones every next token; all else is the same.
 
 `transformers.Trainer` runs the forward and backward passes, mixed precision and processes. What it
 would get wrong or do by pickle is replaced here: the loss of masked-language models under
@@ -23,9 +25,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
-from babelscope.config import Training
+from babelscope.config import CausalTraining
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_json, write_json
+from babelscope.models.anatomy import anatomy
 from babelscope.models.masked_head import head_sees
 from babelscope.seeds import derive_seed
 from babelscope.training import checkpoints
@@ -68,7 +71,7 @@ class MlmTrainer(Trainer):
         model: PreTrainedModel,
         stream: TrainingStream,
         validation: Mapping[str, list[Batch]],
-        settings: Training,
+        settings: CausalTraining,
         folder: Path,
         arguments: TrainingArguments,
         **options: Any,
@@ -84,6 +87,8 @@ class MlmTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         self.network = model
+        # keys and values of the text so far would be kept for a next token
+        self.options = {"use_cache": False} if anatomy(model).causal else {}
         self.validation = validation
         self.settings = settings
         self.folder = folder
@@ -145,14 +150,15 @@ class MlmTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return this batch's part of the mean over all hidden tokens of the step."""
+        """Return this batch's part of the mean over all predicted tokens of the step."""
         losses = self._token_losses(model, inputs)
         # DistributedDataParallel averages the gradients of the processes; the loss is a sum
         return losses.sum() / num_items_in_batch * self.args.world_size
 
     def _token_losses(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         with head_sees(self.network, inputs["positions"]):
-            logits = model(input_ids=inputs["input_ids"]).logits  # (hidden, vocabulary)
+            out = model(input_ids=inputs["input_ids"], **self.options)
+        logits = out.logits  # (predicted, vocabulary)
         return functional.cross_entropy(logits.float(), inputs["tokens"], reduction="none")
 
     def _maybe_log_save_evaluate(
@@ -289,7 +295,7 @@ class MlmTrainer(Trainer):
             self.stale += 1
 
     def validate(self) -> dict[str, float]:
-        """Return the mean loss over the hidden validation tokens of each language."""
+        """Return the mean loss over the predicted validation tokens of each language."""
         self.network.eval()
         names = list(self.validation)
         sums = torch.zeros(len(names), 2, dtype=torch.float64, device=self.args.device)
@@ -387,7 +393,7 @@ def train_mlm(
     model: PreTrainedModel,
     stream: TrainingStream,
     validation: Mapping[str, list[Batch]],
-    settings: Training,
+    settings: CausalTraining,
     *,
     folder: str | Path,
     seed: int,
@@ -400,11 +406,12 @@ def train_mlm(
     Parameters
     ----------
     model
-        With a masked-language-model head, float32.
+        With a language-model head, masked or left-to-right, float32.
     stream, validation
         Training data, and validation batches of each language; see :mod:`babelscope.training.data`.
+        Tokens are masked for a masked model alone.
     settings
-        A section ``mlm.build`` or ``mlm.finetune`` of the configuration.
+        A section ``mlm.build``, ``mlm.finetune`` or ``alignment.build`` of the configuration.
     folder
         Where checkpoints are kept, locked and prepared by the caller; training resumes from the
         newest one in it.
@@ -453,7 +460,7 @@ def train_mlm(
 
 
 def _arguments(
-    settings: Training, folder: str | Path, seed: int, device: str, precision: str
+    settings: CausalTraining, folder: str | Path, seed: int, device: str, precision: str
 ) -> TrainingArguments:
     gpu = device == "cuda"
     return TrainingArguments(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import babelscope
-from babelscope.config import Training
+from babelscope.config import CausalTraining, Training
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_json, write_json, write_table
 from babelscope.tokenization.packing import check_positions, read_chunks
@@ -44,7 +44,7 @@ class Run:
     checkpoints
         Folder that a killed training is resumed from; removed at the end.
     settings
-        A section ``mlm.build`` or ``mlm.finetune``, as plain values.
+        A section ``mlm.build``, ``mlm.finetune`` or ``alignment.build``, as plain values.
     seed
         Of order, masks, dropout and choice of examples.
     device, precision, processes, threads
@@ -91,15 +91,19 @@ def perform(run: Run) -> None:
     import torch
     from transformers import AutoTokenizer
 
+    from babelscope.models.anatomy import anatomy
     from babelscope.models.removal import load_model
     from babelscope.training.data import TrainingStream, masking_of, validation_batches
     from babelscope.training.mlm import train_mlm
 
     torch.set_num_threads(run.threads)
-    settings = Training.model_validate(run.settings)
     tokenizer = AutoTokenizer.from_pretrained(run.model, local_files_only=True)
     model = load_model(run.model)
-    masking = masking_of(tokenizer, share=settings.mask_share, whole_words=settings.whole_words)
+    if anatomy(model).causal:
+        settings, masking = CausalTraining.model_validate(run.settings), None
+    else:
+        settings = Training.model_validate(run.settings)
+        masking = masking_of(tokenizer, share=settings.mask_share, whole_words=settings.whole_words)
     train = {language: read_chunks(path) for language, path in run.train.items()}
     check_positions(run.model, next(iter(train.values())).shape[1])
     stream = TrainingStream(train, masking, seed=run.seed, examples=settings.train_examples)

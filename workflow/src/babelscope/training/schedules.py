@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from babelscope.config import TaskTraining, Training
+    from babelscope.config import CausalTraining, TaskTraining
 
 
 def learning_rate_factor(schedule: str, share: float, warmup: float) -> float:
@@ -32,7 +32,7 @@ def learning_rate_factor(schedule: str, share: float, warmup: float) -> float:
     raise ValueError(f"schedule is {schedule!r}; known: linear, cosine, constant")
 
 
-def steps_of(settings: "Training | TaskTraining", examples: int, processes: int = 1) -> int:
+def steps_of(settings: "CausalTraining | TaskTraining", examples: int, processes: int = 1) -> int:
     """Return the number of optimizer steps of a training on so many examples."""
     per_step = settings.batch_size * settings.accumulation * processes
     steps = max(1, math.ceil(settings.epochs * examples / per_step))
