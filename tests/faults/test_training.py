@@ -41,6 +41,7 @@ SETTINGS = {
     "valid_examples": 6,
     "report_to": "none",
 }
+MASKING = ("mask_share", "whole_words")
 DROPOUTS = {
     "xlm-roberta": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
     "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
@@ -72,9 +73,7 @@ def run(tmp_path, make_model):
         XLMRobertaTokenizer(vocab=[(piece, 0.0) for piece in vocabulary]).save_pretrained(start)
         settings = SETTINGS | changes
         if family == "gpt2":  # nothing is masked
-            settings = {
-                key: settings[key] for key in SETTINGS.keys() - {"mask_share", "whole_words"}
-            }
+            settings = {key: settings[key] for key in settings if key not in MASKING}
         return Run(
             model=str(start),
             output=str(tmp_path / name / "model"),

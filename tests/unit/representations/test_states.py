@@ -5,6 +5,8 @@ import pytest
 
 from babelscope.errors import BabelscopeError
 from babelscope.representations.comparisons import (
+    ALIGNMENT_COMPARISONS,
+    ALIGNMENT_MEASURES,
     COMPARISONS,
     HEAD_MEASURES,
     MEASURES,
@@ -12,6 +14,7 @@ from babelscope.representations.comparisons import (
     TICKET_MEASURES,
     Pair,
     Side,
+    alignment_measures,
     pairs_of,
     parts_of,
     sides_of,
@@ -97,16 +100,38 @@ def test_files_of_different_sentences_are_refused(tmp_path, changed):
 
 def test_every_measure_names_known_comparisons():
     assert {comparison for names in MEASURES.values() for comparison in names} == set(COMPARISONS)
-    for comparison in MEASURES["retrieval"]:
+    for comparison in {*MEASURES["retrieval"], *MEASURES["uniformity"]}:
         for pair in pairs_of(comparison, LANGUAGES, "en"):
             assert pair.left.language != pair.right.language
             assert not pair.all_layers
 
 
-def test_the_heads_study_does_not_grow_by_the_tickets():
+def test_no_study_grows_by_another():
     for comparisons in HEAD_MEASURES.values():
-        assert not set(comparisons) & set(TICKET_COMPARISONS)
-    assert {one for names in TICKET_MEASURES.values() for one in names} == set(TICKET_COMPARISONS)
+        assert not set(comparisons) & {*TICKET_COMPARISONS, *ALIGNMENT_COMPARISONS}
+    for measures, own in (
+        (TICKET_MEASURES, TICKET_COMPARISONS),
+        (ALIGNMENT_MEASURES, ALIGNMENT_COMPARISONS),
+    ):
+        assert {one for names in measures.values() for one in names} == set(own)
+
+
+def test_aligned_networks_are_compared_with_the_base_model():
+    measures = alignment_measures(["aligned-both"])
+    assert measures["uniformity"] == measures["retrieval"]
+    languages, changes = measures["retrieval"], measures["cka"][2:]
+    assert languages == ("generator-base", "generator-aligned-both") == measures["cka"][:2]
+    assert changes == ("base-aligned-both",)
+    for comparison, network in zip(languages, ("base", "aligned-both"), strict=True):
+        assert pairs_of(comparison, LANGUAGES, "en") == [
+            Pair(Side(network, "full", "en"), Side(network, "full", one)) for one in ("de", "ur")
+        ]
+        assert parts_of(comparison, LANGUAGES, "en") == [(network, "full")]
+    assert pairs_of(changes[0], LANGUAGES, "en") == [
+        Pair(Side("base", "full", one), Side("aligned-both", "full", one)) for one in LANGUAGES
+    ]
+    with pytest.raises(ValueError, match="unknown comparison generator-other"):
+        pairs_of("generator-other", LANGUAGES, "en")
 
 
 def test_tickets_are_compared_with_the_base_model_and_each_other():

@@ -1,7 +1,10 @@
 """Which representations are compared with which; light, since the workflow is built from it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
+
+from babelscope.config import ALIGNED
 
 
 @dataclass(frozen=True)
@@ -11,7 +14,8 @@ class Side:
     Attributes
     ----------
     network
-        ``base``, ``random``, ``finetuned``, or ``ticket``: the base model under a ticket.
+        ``base``, ``random``, ``finetuned``, ``ticket`` (the base model under a ticket), or one of
+        `babelscope.config.ALIGNED`.
     subnetwork
         ``full``, or the language whose mask is applied: of a ticket its mask of weights, else that
         of heads.
@@ -60,12 +64,26 @@ TICKET_COMPARISONS = {
     "tickets": "the pivot's ticket on the pivot against the others' tickets on theirs",
     "pivot-ticket": "the pivot's ticket, pivot against the other languages",
 }
-COMPARISONS = HEAD_COMPARISONS | TICKET_COMPARISONS
+# A network of the alignment study by the comparison of its languages, and of it with the base.
+ALIGNED_LANGUAGES = {f"generator-{network}": network for network in ("base", *ALIGNED)}
+ALIGNED_CHANGES = {f"base-{network}": network for network in ALIGNED}
+ALIGNMENT_COMPARISONS = {
+    **{
+        name: f"the network {network}, pivot against the other languages"
+        for name, network in ALIGNED_LANGUAGES.items()
+    },
+    **{
+        name: f"the base model against {network}, each language"
+        for name, network in ALIGNED_CHANGES.items()
+    },
+}
+COMPARISONS = HEAD_COMPARISONS | TICKET_COMPARISONS | ALIGNMENT_COMPARISONS
 
 # Which comparisons each measure is computed for, by study. Alignment is defined for any two sets of
-# states. Retrieval asks for the translation, so both sides must be different languages. Isomorphism
-# does not look at which row belongs to which, so shuffling rows would change nothing but the
-# relational similarity, which the representational similarity analysis already reports.
+# states. Retrieval asks for the translation, so both sides must be different languages; so does the
+# distance of translations, for which both must be in one space. Isomorphism does not look at which
+# row belongs to which, so shuffling rows would change nothing but the relational similarity, which
+# the representational similarity analysis already reports.
 HEAD_MEASURES = {
     "cka": tuple(HEAD_COMPARISONS),
     "rsa": (
@@ -84,9 +102,27 @@ TICKET_MEASURES = {
     "cka": tuple(TICKET_COMPARISONS),
     "retrieval": ("base-languages", "tickets", "pivot-ticket"),
 }
+
+
+def alignment_measures(networks: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return which comparisons of the alignment study each measure is computed for.
+
+    Parameters
+    ----------
+    networks
+        Those of `babelscope.config.ALIGNED` that there are; comparisons of others are left out.
+    """
+    there = {"base", *networks}
+    languages = tuple(name for name, network in ALIGNED_LANGUAGES.items() if network in there)
+    changes = tuple(name for name, network in ALIGNED_CHANGES.items() if network in there)
+    return {"cka": languages + changes, "retrieval": languages, "uniformity": languages}
+
+
+ALIGNMENT_MEASURES = alignment_measures(ALIGNED)
+STUDIES = (HEAD_MEASURES, TICKET_MEASURES, ALIGNMENT_MEASURES)
 MEASURES = {
-    measure: comparisons + TICKET_MEASURES.get(measure, ())
-    for measure, comparisons in HEAD_MEASURES.items()
+    measure: tuple(name for study in STUDIES for name in study.get(measure, ()))
+    for measure in dict.fromkeys(measure for study in STUDIES for measure in study)
 }
 
 
@@ -103,6 +139,7 @@ def pairs_of(comparison: str, languages: list[str], pivot: str) -> list[Pair]:
         The language the others are compared with.
     """
     others = [language for language in languages if language != pivot]
+    network = (ALIGNED_LANGUAGES | ALIGNED_CHANGES).get(comparison, "")
 
     def full(language: str, network: str = "finetuned") -> Side:
         return Side(network, "full", language)
@@ -140,6 +177,10 @@ def pairs_of(comparison: str, languages: list[str], pivot: str) -> list[Pair]:
             return [Pair(ticket(pivot, pivot), ticket(other, other)) for other in others]
         case "pivot-ticket":
             return [Pair(ticket(pivot, pivot), ticket(pivot, other)) for other in others]
+        case _ if comparison in ALIGNED_LANGUAGES:
+            return [Pair(full(pivot, network), full(other, network)) for other in others]
+        case _ if comparison in ALIGNED_CHANGES:
+            return [Pair(full(one, "base"), full(one, network)) for one in languages]
         case _:
             raise ValueError(f"unknown comparison {comparison}; known: {', '.join(COMPARISONS)}")
 
