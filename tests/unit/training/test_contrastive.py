@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from babelscope.training.contrastive import (
+    HardNegatives,
     cosine_loss,
     embed_in_parts,
     info_nce,
@@ -66,6 +67,70 @@ def test_rows_that_say_the_same_are_no_negatives():
     alone = info_nce(a[:1], b[:1], groups=torch.zeros(1))
     pair = info_nce(twice[0][[0, -1]], twice[1][[0, -1]], groups=torch.zeros(2))
     assert alone.item() == pair.item() == 0.0
+
+
+def with_negatives(a, b, negatives, temperature, groups):
+    """Return the loss of one direction by a double loop."""
+    total = 0.0
+    for i, row in enumerate(a):
+        scores = []
+        for j, other in enumerate(b):
+            if i == j or groups[i] != groups[j]:
+                scores.append(cosine(row, other) / temperature)
+        for k, other in enumerate(negatives.vectors):
+            if negatives.groups[k] != groups[i]:
+                weight = negatives.weight if negatives.owners[k] == i else 0.0
+                scores.append(cosine(row, other) / temperature + weight)
+        total += math.log(sum(math.exp(x) for x in scores)) - cosine(row, b[i]) / temperature
+    return total / len(a)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.5])
+def test_hard_negatives_are_those_of_a_double_loop(weight):
+    a, b, hard = rows(5, 0), rows(5, 1), rows(3, 2)
+    groups = torch.tensor([7, 3, 7, 1, 2])
+    owners, said = (
+        torch.tensor([0, 3, 4]),
+        torch.tensor([9, 3, 8]),
+    )  # the second says what row 1 says
+    negatives = HardNegatives(hard, owners, said, weight)
+    there, back = (with_negatives(*pair, negatives, 0.1, groups) for pair in ((a, b), (b, a)))
+    options = {"temperature": 0.1, "groups": groups, "negatives": negatives}
+    one = info_nce(a, b, symmetric=False, **options)
+    assert one.item() == pytest.approx(there, rel=1e-12)
+    assert info_nce(a, b, **options).item() == pytest.approx((there + back) / 2, rel=1e-12)
+    plain = info_nce(a, b, temperature=0.1, groups=groups)
+    assert info_nce(a, b, **options).item() > plain.item() + 1e-3
+
+
+def test_the_gradient_with_hard_negatives_is_that_of_the_double_loop():
+    """By finite differences of the loop itself."""
+    a, b, hard = (rows(count, seed).requires_grad_() for count, seed in ((4, 0), (4, 1), (2, 2)))
+    groups, owners = torch.tensor([0, 1, 0, 2]), torch.tensor([1, 3])
+    said, step = torch.tensor([5, 0]), 1e-6
+
+    def loop():
+        negatives = HardNegatives(hard, owners, said, 0.7)
+        there = with_negatives(a, b, negatives, 0.2, groups)
+        return (there + with_negatives(b, a, negatives, 0.2, groups)) / 2
+
+    negatives = HardNegatives(hard, owners, said, 0.7)
+    info_nce(a, b, temperature=0.2, groups=groups, negatives=negatives).backward()
+    for side in (a, b, hard):
+        for place in ((0, 0), (1, 3)):
+            with torch.no_grad():
+                side[place] += step
+                above = loop()
+                side[place] -= 2 * step
+                below = loop()
+                side[place] += step
+            assert side.grad[place].item() == pytest.approx((above - below) / (2 * step), abs=1e-7)
+
+
+def test_hard_negatives_need_groups():
+    negatives = HardNegatives(rows(1, 2), torch.tensor([0]), torch.tensor([9]))
+    with pytest.raises(ValueError, match="need groups"):
+        info_nce(rows(3, 0), rows(3, 1), negatives=negatives)
 
 
 def test_symmetry_in_languages_scale_and_rotation():

@@ -5,10 +5,33 @@ float32 at least, inside of autocast too: 20 times a cosine of three digits is n
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy, normalize
 from torch.utils.checkpoint import checkpoint
+
+
+class HardNegatives(NamedTuple):
+    """Further candidates, each made to be mistaken for the partner of one row.
+
+    Attributes
+    ----------
+    vectors
+        Shape (m, d).
+    owners
+        Shape (m,), the row that each was made for; not every row need have one.
+    groups
+        Shape (m,), as the groups of rows: one that says what a row says is no negative of that row.
+    weight
+        Added to the score of a row and its own hard negative (Gao, Yao & Chen 2021); 0 makes it a
+        candidate like the others.
+    """
+
+    vectors: torch.Tensor
+    owners: torch.Tensor
+    groups: torch.Tensor
+    weight: float = 0.0
 
 
 def info_nce(
@@ -18,6 +41,7 @@ def info_nce(
     temperature: float = 0.05,
     symmetric: bool = True,
     groups: torch.Tensor | None = None,
+    negatives: HardNegatives | None = None,
 ) -> torch.Tensor:
     """Return how badly each row finds its partner among the others, in nats, a mean over rows.
 
@@ -33,6 +57,8 @@ def info_nce(
     groups
         Shape (n,), equal numbers for rows that say the same, which are no negatives of each other;
         None if no two do.
+    negatives
+        Candidates beside the other rows, in both directions; they need `groups`.
 
     Raises
     ------
@@ -46,14 +72,24 @@ def info_nce(
     _check(a, b)
     if groups is not None and groups.shape != a.shape[:1]:
         raise ValueError(f"groups {tuple(groups.shape)} for {len(a)} rows")
+    if negatives is not None and groups is None:
+        raise ValueError("hard negatives need groups")
     scores = _cosines(a, b) / temperature  # (n, n)
     if groups is not None:
         same = groups[:, None] == groups
         same.fill_diagonal_(False)
         scores = scores.masked_fill(same, float("-inf"))
     right = torch.arange(len(a), device=a.device)
-    forward = cross_entropy(scores, right)
-    return (forward + cross_entropy(scores.T, right)) / 2 if symmetric else forward
+    directions = [(a, scores), (b, scores.T)] if symmetric else [(a, scores)]
+    losses = []
+    for rows, candidates in directions:
+        if negatives is not None and groups is not None:
+            own = negatives.owners == right[:, None]  # (n, m)
+            further = _cosines(rows, negatives.vectors) / temperature + negatives.weight * own
+            further = further.masked_fill(negatives.groups == groups[:, None], float("-inf"))
+            candidates = torch.cat([candidates, further], dim=1)
+        losses.append(cross_entropy(candidates, right))
+    return torch.stack(losses).mean()
 
 
 def ranking_loss(
