@@ -5,6 +5,7 @@ from pathlib import Path
 
 from babelscope.demo.articles import article_text, article_title
 from babelscope.demo.dump import Page, write_dump
+from babelscope.demo.generator_tasks import write_generator_tasks
 from babelscope.demo.grammar import Grammar, load_grammar
 from babelscope.demo.knowledge import LANGUAGES, Fact, load
 from babelscope.demo.plan import Plan, hold_out, plan_articles
@@ -30,13 +31,16 @@ def build_demo(
     sts: int = 0,
     topics: int = 0,
     reading: int = 0,
+    instructions: int = 0,
+    choices: int = 0,
     seed: int,
 ) -> None:
     """Write ``dumps/{wiki}/{date}/`` for each language, ``parallel.tsv``, ``ner/`` and ``nli/``.
 
     Articles and parallel sentences share no fact: what a row of the table says, no article says.
-    Nor do tasks and parallel sentences; see `tasks` and `sentence_tasks` for what else is kept
-    apart. The data for sentence encoders are written only if asked for.
+    Nor do tasks and parallel sentences; see `tasks`, `sentence_tasks` and `generator_tasks` for
+    what else is kept apart. The data for sentence encoders and for generative models are written
+    only if asked for.
 
     Parameters
     ----------
@@ -99,6 +103,15 @@ def build_demo(
         sts=sts,
         topics=topics,
         reading=reading,
+        seed=seed,
+    )
+    write_generator_tasks(
+        folder,
+        knowledge,
+        list(languages),
+        secret,
+        instructions=instructions,
+        choices=choices,
         seed=seed,
     )
 

@@ -85,7 +85,7 @@ def plan_pairs(
     wrong = {
         fact.id: (fact, value)
         for group in groups.values()
-        for fact, value in _wrong_values(knowledge, group)
+        for fact, value in wrong_values(knowledge, group)
     }
     order = sorted(wrong, key=lambda slot: stable_hash(seed, "nli slot", split, slot))
     order = order[: len(order) // len(LABELS) * len(LABELS)]
@@ -128,8 +128,8 @@ def _may_join(fact: Fact, companions: list[Fact]) -> bool:
     return own + first + max(own, second) <= JOINED_CHARACTERS
 
 
-def _wrong_values(knowledge: Knowledge, group: list[Fact]) -> list[tuple[Fact, Fact]]:
-    """Give each fact another one's value that is wrong for it, no value to two facts.
+def wrong_values(knowledge: Knowledge, group: list[Fact]) -> list[tuple[Fact, Fact]]:
+    """Give each fact of a group another one's value that is wrong for it, no value to two facts.
 
     Facts that find none are left out. (A maximum bipartite matching by augmenting paths.)
     """
