@@ -9,16 +9,9 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from babelscope.config import Code, Section
+from babelscope.corpus.choices import CHOICES, FIELDS
 from babelscope.errors import BabelscopeError
 
-FIELDS = {
-    "xnli": ("premise", "hypothesis"),
-    "pawsx": ("sentence1", "sentence2"),
-    "xcopa": ("premise", "question", "choice1", "choice2"),
-    "xstorycloze": ("context", "ending1", "ending2"),
-    "xwinograd": ("before", "after", "choice1", "choice2"),
-}
-"""The fields of an example, by format."""
 PLACE = re.compile(r"\{(\w*)\}")
 CHOICE, CONNECTOR, EOS = "{choice}", "{connector}", "{eos}"
 ENDS = ".!?。！？।۔؟"  # marks at the end of a sentence
@@ -170,5 +163,11 @@ def read_prompts(path: str | Path) -> Prompts:
                 f"{path}: languages.{language}: {{{min(unknown)}}} is no field of {path.stem}; its"
                 f" fields are {', '.join(known)}.",
                 "Correct the text or the choices.",
+            )
+        if len(prompt.choices) != CHOICES[path.stem]:
+            raise BabelscopeError(
+                f"{path}: languages.{language}.choices: {len(prompt.choices)} are listed, of"
+                f" {path.stem} there are {CHOICES[path.stem]}.",
+                "Correct the list.",
             )
     return prompts
