@@ -20,6 +20,7 @@ with job(snakemake), TemporaryDirectory() as start:
         Architecture.model_validate(params.architecture),
         window=params.window,
         seed=params.seed,
+        family=params.family,
     ).save_pretrained(start)
     execute(
         Run(

@@ -10,7 +10,7 @@ from babelscope.tokenization.training import (
 )
 
 with job(snakemake):
-    settings = snakemake.params.settings
+    settings, causal = snakemake.params.settings, snakemake.params.causal
     texts = {
         language: documents_of(path)
         for language, path in zip(snakemake.params.languages, snakemake.input.texts, strict=True)
@@ -22,7 +22,11 @@ with job(snakemake):
         seed=snakemake.params.seed,
     )
     tokenizer = train_tokenizer(
-        split_lines(sample), vocabulary=settings["vocabulary"], kind=settings["kind"]
+        split_lines(sample),
+        vocabulary=settings["vocabulary"],
+        kind=settings["kind"],
+        causal=causal,
+        key=f"{'alignment' if causal else 'mlm'}.tokenizer.vocabulary",
     )
     with atomic(snakemake.output.tokenizer) as folder:
         tokenizer.save_pretrained(folder)

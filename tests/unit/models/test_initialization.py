@@ -1,8 +1,10 @@
+import pytest
 import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, XLMRobertaTokenizer
 
 from babelscope.config import Architecture
+from babelscope.errors import BabelscopeError
 from babelscope.models.initialization import build_model, randomize_body, randomize_model
 
 SHAPE = Architecture(layers=3, heads=2, hidden=16, intermediate=24)
@@ -26,16 +28,50 @@ def test_a_built_model_has_the_shape_that_was_asked():
     assert model(torch.full((1, 10), 4)).logits.shape == (1, 10, 8)  # the whole window fits
 
 
-def test_the_seed_decides_the_weights():
+def test_a_built_gpt2_has_the_shape_that_was_asked():
+    model = build_model(tokenizer(), SHAPE, window=10, seed=1, family="gpt2")
+    assert model.get_input_embeddings().weight.shape == (8, 16)
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert len(model.base_model.h) == 3
+    assert model.base_model.h[0].mlp.c_fc.weight.shape == (16, 24)
+    assert model.config.num_attention_heads == 2
+    assert model.config._attn_implementation == "sdpa"
+    special = model.config.bos_token_id, model.config.pad_token_id, model.config.eos_token_id
+    assert special == (0, 1, 2)
+    whole = model(torch.full((1, 10), 4)).logits
+    assert whole.shape == (1, 10, 8)  # the whole window fits
+    assert model.base_model.wpe.weight.shape == (10, 16)
+
+
+def test_small_models_have_the_scale_of_wide_ones():
+    shape = Architecture(layers=1, heads=4, hidden=192, intermediate=200)
+    for family in ("xlm-roberta", "gpt2"):
+        model = build_model(tokenizer(), shape, window=500, seed=1, family=family)
+        spread = max(parameter.std().item() for parameter in model.parameters())
+        assert spread == pytest.approx(0.04, rel=0.05)
+
+
+def test_a_family_that_is_not_built():
+    with pytest.raises(BabelscopeError, match="family bloom.*xlm-roberta, gpt2"):
+        build_model(tokenizer(), SHAPE, window=10, seed=1, family="bloom")
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "gpt2"])
+def test_the_seed_decides_the_weights(family):
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
     one, same, other = (
-        weights(build_model(tokenizer(), SHAPE, window=10, seed=seed)) for seed in (1, 1, 2)
+        weights(build_model(tokenizer(), SHAPE, window=10, seed=seed, family=family))
+        for seed in (1, 1, 2)
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_random_weights_are_new_ones_of_the_same_shape(tmp_path):
-    model = build_model(tokenizer(), SHAPE, window=10, seed=1)
+@pytest.mark.parametrize("family", ["xlm-roberta", "gpt2"])
+def test_random_weights_are_new_ones_of_the_same_shape(tmp_path, family):
+    model = build_model(tokenizer(), SHAPE, window=10, seed=1, family=family)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)

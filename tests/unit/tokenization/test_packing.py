@@ -23,17 +23,22 @@ from babelscope.tokenization.packing import (
 WORDS = ["<s>", "</s>", "<unk>", "<mask>", "one", "two", "three"]
 
 
-@pytest.fixture
-def folder(tmp_path):
+def save(folder, template, **named):
+    """Write a tokenizer of whole words."""
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     tokenizer.add_special_tokens(["<s>", "</s>", "<mask>"])
     tokenizer.post_processor = TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+        single=template, special_tokens=[("<s>", 0), ("</s>", 1)]
     )
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"mask_token": "<mask>"}))
-    return tmp_path
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return save(tmp_path, "<s> $A </s>", mask_token="<mask>")
 
 
 def test_only_the_last_short_window_is_lost():
@@ -56,6 +61,18 @@ def test_the_rest_of_a_batch_is_carried_into_the_next(monkeypatch):
     blocks = list(windows_of(iter(documents), window=6, bos_id=0, eos_id=1))
     assert len(blocks) > 1
     np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+def test_separated_documents_end_and_windows_do_not():
+    rng = np.random.default_rng(0)
+    documents = [rng.integers(10, 90, size).tolist() for size in (7, 0, 1, 40, 13, 2, 1500)]
+    tokens = [token for document in documents for token in [*document, 2]]
+    for window in (3, 8, 17):
+        chunks = pack_chunks(documents, window=window, bos_id=1, eos_id=2, separated=True)
+        whole = len(tokens) // (window - 1)
+        assert chunks.shape == (whole, window)
+        assert (chunks[:, 0] == 1).all()
+        assert chunks[:, 1:].ravel().tolist() == tokens[: whole * (window - 1)]
 
 
 def test_no_dtype_larger_than_needed():
@@ -139,8 +156,31 @@ def test_a_tokenizer_whose_texts_only_end(tmp_path):
     assert chunks.tolist() == [[4, 5, 1], [6, 5, 1]]
 
 
-def test_a_window_beyond_the_positions_is_refused(folder):
-    config = {"model_type": "xlm-roberta", "max_position_embeddings": 10, "pad_token_id": 1}
+@pytest.mark.parametrize("first", ["<s>", "</s>"])
+def test_a_tokenizer_whose_texts_only_begin(tmp_path, first):
+    """A left-to-right model's; XGLM's texts begin with what ends the one before."""
+    save(tmp_path, f"{first} $A", eos_token={"content": "</s>"})
+    packing = load_packing_tokenizer(tmp_path)
+    begin = WORDS.index(first)
+    assert (packing.bos_id, packing.eos_id, packing.separated) == (begin, 1, True)
+    write_jsonl(tmp_path / "train.jsonl.zst", [{"text": "one two three"}, {"text": "one </s>"}])
+    options = {"packing": packing, "language": "en", "window": 4}
+    assert pack_file(tmp_path / "train.jsonl.zst", tmp_path / "train.arrow", **options) == 2
+    chunks = read_chunks(tmp_path / "train.arrow").tolist()
+    assert chunks == [[begin, 4, 5, 6], [begin, 1, 4, 2]]
+    save(tmp_path, "<s> $A", eos_token="<end>")
+    with pytest.raises(BabelscopeError, match="no end-of-text token"):
+        load_packing_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "xlm-roberta", "max_position_embeddings": 10, "pad_token_id": 1},
+        {"model_type": "gpt2", "n_positions": 8},
+    ],
+)
+def test_a_window_beyond_the_positions_is_refused(folder, config):
     (folder / "config.json").write_text(json.dumps(config))
     check_positions(folder, 8)
     with pytest.raises(BabelscopeError, match="8 positions"):

@@ -97,6 +97,48 @@ def test_unigram_has_the_ids_of_xlmr_and_survives_saving(tmp_path):
         assert (ids[0], ids[-1]) == (0, 2)
 
 
+def test_a_left_to_right_text_only_begins(tmp_path):
+    """Loaded beside a GPT-2's config, as from a model's folder; token types would be embedded."""
+    import unicodedata
+
+    from transformers import GPT2Config
+
+    tokenizer = train_tokenizer(lines(), vocabulary=180, causal=True)
+    tokenizer.save_pretrained(tmp_path)
+    GPT2Config(vocab_size=180, bos_token_id=0, eos_token_id=2).save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+    assert again.convert_ids_to_tokens([0, 1, 2, 3]) == XLMR
+    assert (again.bos_token_id, again.pad_token_id, again.eos_token_id) == (0, 1, 2)
+    assert again.mask_token is None
+    assert len(again) == 180
+    for sentence in SENTENCES:
+        encoded = again(sentence)
+        assert set(encoded) == {"input_ids", "attention_mask"}
+        ids = encoded["input_ids"]
+        assert ids[0] == 0
+        assert not {0, 1, 2, 3} & set(ids[1:])
+        assert again.decode(ids, skip_special_tokens=True) == unicodedata.normalize(
+            "NFKC", sentence
+        )
+    one, whole = (again(text)["input_ids"] for text in ("the river", "the river\n  flows"))
+    assert whole[: len(one)] == one
+    assert whole == again("the river flows")["input_ids"]
+    assert again("the", "river")["input_ids"] == one
+    packing = load_packing_tokenizer(tmp_path)
+    assert (packing.bos_id, packing.eos_id, packing.size, packing.separated) == (0, 2, 180, True)
+
+
+def test_left_to_right_pieces_are_those_of_masked_models():
+    """One more takes the place of the mask."""
+    masked, causal = (
+        train_tokenizer(lines(), vocabulary=size, causal=size == 179) for size in (180, 179)
+    )
+    assert masked.convert_ids_to_tokens(range(179)) == causal.convert_ids_to_tokens(range(179))
+    with pytest.raises(BabelscopeError, match="kind bpe.*unigram"):
+        train_tokenizer(lines(), vocabulary=400, kind="bpe", causal=True)
+
+
 @pytest.mark.parametrize(
     ("kind", "vocabulary"), [("unigram", 180), ("wordpiece", 260), ("bpe", 400)]
 )

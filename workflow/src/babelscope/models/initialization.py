@@ -1,4 +1,4 @@
-"""Fresh models: XLM-R's architecture at any size, and any model with random weights."""
+"""Fresh models: XLM-R's and GPT-2's architectures at any size, and any with random weights."""
 
 import copy
 import math
@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForMaskedLM, XLMRobertaConfig, XLMRobertaForMaskedLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+)
 
 from babelscope.config import Architecture
+from babelscope.errors import BabelscopeError
+from babelscope.models.anatomy import CAUSAL
 from babelscope.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -21,9 +31,14 @@ TODAY = {"gamma": "weight", "beta": "bias"}
 
 
 def build_model(
-    tokenizer: "PreTrainedTokenizerBase", architecture: Architecture, *, window: int, seed: int
+    tokenizer: "PreTrainedTokenizerBase",
+    architecture: Architecture,
+    *,
+    window: int,
+    seed: int,
+    family: str = "xlm-roberta",
 ) -> "PreTrainedModel":
-    """Return a model of XLM-R's architecture with random weights.
+    """Return a model with random weights, its output layer tied to its embeddings.
 
     Parameters
     ----------
@@ -32,37 +47,83 @@ def build_model(
     architecture
         Layers, heads and widths.
     window
-        Longest input in tokens; the two positions below are RoBERTa's padding.
+        Longest input in tokens; below them RoBERTa has two more positions, its padding.
     seed
-        Of the weights.
+        Of the weights. The global generator is neither used nor moved.
+    family
+        Whose architecture: ``xlm-roberta`` (masked) or ``gpt2`` (left to right).
+
+    Raises
+    ------
+    BabelscopeError
+        If models of the family are not built here.
 
     Notes
     -----
-    Unlike XLM-R, attention weights see no dropout (hidden states do, 0.1 as there): on a CPU it
-    rules out the fused attention kernel and its random numbers are drawn by one thread, together a
-    quarter of a small model's step. Weights have XLM-R-base's scale relative to the width, 0.02 at
-    768: with 0.02 at 128, attention begins nearly uniform and a small model learns later.
+    Unlike the published models', attention weights see no dropout (hidden states do, 0.1 as there):
+    on a CPU it rules out the fused attention kernel and its random numbers are drawn by one thread,
+    together a quarter of a small model's step. Weights have the published base size's scale
+    relative to the width, 0.02 at 768: with 0.02 at 128, attention begins nearly uniform and a
+    small model learns later.
     """
-    special: Any = tokenizer  # its ids are declared wider than they are
-    config = XLMRobertaConfig(
+    if family not in BUILT:
+        raise BabelscopeError(
+            f"Models of the family {family} are not built here; these are: {', '.join(BUILT)}.",
+            "Correct the family or the source in config/models.tsv.",
+        )
+    kind, describe = BUILT[family]
+    with torch.random.fork_rng([]):
+        torch.default_generator.manual_seed(seed)
+        return kind(describe(tokenizer, architecture, window))
+
+
+def _xlm_roberta(tokenizer: Any, architecture: Architecture, window: int) -> XLMRobertaConfig:
+    return XLMRobertaConfig(
         vocab_size=len(tokenizer),
         hidden_size=architecture.hidden,
         num_hidden_layers=architecture.layers,
         num_attention_heads=architecture.heads,
         intermediate_size=architecture.intermediate,
-        max_position_embeddings=window + special.pad_token_id + 1,
+        max_position_embeddings=window + tokenizer.pad_token_id + 1,
         type_vocab_size=1,
         hidden_dropout_prob=0.1,
         attention_probs_dropout_prob=0.0,
         layer_norm_eps=1e-5,
-        initializer_range=0.02 * math.sqrt(768 / architecture.hidden),
+        initializer_range=_scale(architecture),
         tie_word_embeddings=True,
-        bos_token_id=special.cls_token_id,
-        eos_token_id=special.sep_token_id,
-        pad_token_id=special.pad_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
-    torch.manual_seed(seed)
-    return XLMRobertaForMaskedLM(config)
+
+
+def _gpt2(tokenizer: Any, architecture: Architecture, window: int) -> GPT2Config:
+    return GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=architecture.hidden,
+        n_layer=architecture.layers,
+        n_head=architecture.heads,
+        n_inner=architecture.intermediate,
+        n_positions=window,
+        embd_pdrop=0.1,
+        resid_pdrop=0.1,
+        attn_pdrop=0.0,
+        initializer_range=_scale(architecture),
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _scale(architecture: Architecture) -> float:
+    return 0.02 * math.sqrt(768 / architecture.hidden)
+
+
+BUILT: dict[str, tuple[Any, Any]] = {  # by family, the class and what makes its configuration
+    "xlm-roberta": (XLMRobertaForMaskedLM, _xlm_roberta),
+    "gpt2": (GPT2LMHeadModel, _gpt2),
+}
 
 
 def randomize_model(folder: str | Path, *, seed: int) -> "PreTrainedModel":
@@ -73,8 +134,10 @@ def randomize_model(folder: str | Path, *, seed: int) -> "PreTrainedModel":
     training began with, and resemble what it ended with.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    torch.manual_seed(derive_seed(seed, "random"))
-    return AutoModelForMaskedLM.from_config(config, dtype=torch.float32).eval()
+    kind = AutoModelForCausalLM if config.model_type in CAUSAL else AutoModelForMaskedLM
+    with torch.random.fork_rng([]):
+        torch.default_generator.manual_seed(derive_seed(seed, "random"))
+        return kind.from_config(config, dtype=torch.float32).eval()
 
 
 def randomize_body(model: nn.Module, folder: str | Path, *, seed: int) -> None:

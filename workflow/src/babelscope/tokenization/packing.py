@@ -34,6 +34,8 @@ class PackingTokenizer(NamedTuple):
         texts have an end, `</s>`, but no beginning: None.
     size
         Number of ids.
+    separated
+        A left-to-right model's: `eos_id` ends documents, not windows.
     """
 
     tokenizer: "Tokenizer"
@@ -41,34 +43,48 @@ class PackingTokenizer(NamedTuple):
     bos_id: int | None
     eos_id: int
     size: int
+    separated: bool
 
 
 def windows_of(
-    documents: Iterable[list[int]], *, window: int, bos_id: int | None, eos_id: int
+    documents: Iterable[list[int]],
+    *,
+    window: int,
+    bos_id: int | None,
+    eos_id: int,
+    separated: bool = False,
 ) -> Iterator[np.ndarray]:
     """Yield blocks of windows, shape (some, window), int32; see :func:`pack_chunks`."""
     first = int(bos_id is not None)
-    body = window - first - 1
+    body = window - first - int(not separated)
     if body < 1:
         raise ValueError(f"a window of {window} has no room beside its special tokens")
     rest = np.empty(0, np.int32)
     documents = iter(documents)
     while batch := list(islice(documents, DOCUMENTS)):
+        if separated:
+            batch = [[*document, eos_id] for document in batch]
         tokens = np.fromiter(chain.from_iterable(batch), np.int32)
         tokens = np.concatenate([rest, tokens])
         whole = len(tokens) // body
         block = np.empty((whole, window), np.int32)
         if bos_id is not None:
             block[:, 0] = bos_id
-        block[:, first:-1] = tokens[: whole * body].reshape(whole, body)
-        block[:, -1] = eos_id
+        block[:, first : first + body] = tokens[: whole * body].reshape(whole, body)
+        if not separated:
+            block[:, -1] = eos_id
         rest = tokens[whole * body :]
         if whole:
             yield block
 
 
 def pack_chunks(
-    documents: Iterable[list[int]], *, window: int, bos_id: int | None, eos_id: int
+    documents: Iterable[list[int]],
+    *,
+    window: int,
+    bos_id: int | None,
+    eos_id: int,
+    separated: bool = False,
 ) -> np.ndarray:
     """Return the documents as windows of exactly `window` tokens.
 
@@ -79,21 +95,31 @@ def pack_chunks(
     separator between them: an extra token there would be one that models without a document
     separator (BERT) never saw inside a segment.
 
+    A left-to-right model has to know where a text ends. So its documents are `separated`: each is
+    followed by `eos_id`, and windows are cut every ``window - 1`` tokens, after `bos_id`, wherever
+    that falls. What precedes an `eos_id` stays in sight (as in GPT-3, Brown et al. 2020, appendix
+    B): the model learns that it says nothing of what follows.
+
     Parameters
     ----------
     documents
         Token ids of each document, without special tokens, all of one split.
     window
-        Length of a window, the two special tokens included; at least 3.
+        Length of a window, the special tokens included; at least 3.
     bos_id, eos_id
-        First and last token of every window.
+        First and last token of every window; if `separated`, first token of every window and last
+        of every document.
+    separated
+        End documents, not windows.
 
     Returns
     -------
     np.ndarray
         Shape (windows, window); uint16 if every id fits, else int32.
     """
-    blocks = list(windows_of(documents, window=window, bos_id=bos_id, eos_id=eos_id))
+    blocks = list(
+        windows_of(documents, window=window, bos_id=bos_id, eos_id=eos_id, separated=separated)
+    )
     chunks = np.concatenate(blocks) if blocks else np.empty((0, window), np.int32)
     return chunks.astype(np.uint16) if chunks.max(initial=0) < 2**16 else chunks
 
@@ -109,8 +135,9 @@ def load_packing_tokenizer(folder: str | Path) -> PackingTokenizer:
     Raises
     ------
     BabelscopeError
-        If the tokenizer neither has a mask token and puts two special tokens around a text, nor, as
-        T5's, puts one after it.
+        If the tokenizer neither has a mask token and puts two special tokens around a text, nor
+        puts one after it, as T5's, nor one before it, as a left-to-right model's, which needs an
+        end-of-text token too.
     """
     from tokenizers import Tokenizer
 
@@ -122,35 +149,49 @@ def load_packing_tokenizer(folder: str | Path) -> PackingTokenizer:
             "Save the tokenizer with transformers' save_pretrained, which writes that file.",
         )
     tokenizer = Tokenizer.from_file(str(path))
-    around = tokenizer.encode("").ids
-    text_to_text = len(around) == 1 and tokenizer.encode("a").ids[-1:] == around
-    if not text_to_text and _mask_token(folder, tokenizer) is None:
-        raise BabelscopeError(
-            f"The tokenizer in {folder} has no mask token.",
-            "Masked-language modelling needs one: choose another model in config/models.tsv.",
-        )
-    if not text_to_text and len(around) != 2:
-        raise BabelscopeError(
-            f"The tokenizer in {folder} puts {len(around)} special tokens around a text, not 2.",
-            "Choose the tokenizer of a masked-language model.",
-        )
+    around, text = tokenizer.encode("").ids, tokenizer.encode("a").ids
+    separated = False
+    if len(around) == 1 and text[-1:] == around:  # T5's
+        bos_id, eos_id = None, around[0]
+    elif len(around) == 1 and text[:1] == around:  # a left-to-right model's
+        bos_id, eos_id = around[0], _token_id(folder, tokenizer, "eos_token", ("</s>",))
+        separated = True
+        if eos_id is None:
+            raise BabelscopeError(
+                f"The tokenizer in {folder} has no end-of-text token.",
+                "Name one, as eos_token, in its tokenizer_config.json.",
+            )
+    else:
+        if _token_id(folder, tokenizer, "mask_token", ("<mask>", "[MASK]")) is None:
+            raise BabelscopeError(
+                f"The tokenizer in {folder} has no mask token.",
+                "Masked-language modelling needs one: choose another model in config/models.tsv.",
+            )
+        if len(around) != 2:
+            raise BabelscopeError(
+                f"The tokenizer in {folder} puts {len(around)} special tokens around a text, not"
+                " 2.",
+                "Choose the tokenizer of a masked-language model.",
+            )
+        bos_id, eos_id = around
     tokenizer.no_truncation()
     tokenizer.no_padding()
     added = tokenizer.get_added_tokens_decoder().values()
     special = re.compile("|".join(re.escape(token.content) for token in added if token.special))
-    bos_id = None if text_to_text else around[0]
-    return PackingTokenizer(tokenizer, special, bos_id, around[-1], tokenizer.get_vocab_size())
+    size = tokenizer.get_vocab_size()
+    return PackingTokenizer(tokenizer, special, bos_id, eos_id, size, separated)
 
 
-def _mask_token(folder: Path, tokenizer: "Tokenizer") -> str | None:
+def _token_id(
+    folder: Path, tokenizer: "Tokenizer", name: str, usual: tuple[str, ...]
+) -> int | None:
+    """Return the id of a special token, as the folder names it or as it is usually called."""
     settings = folder / "tokenizer_config.json"
-    named = (
-        json.loads(settings.read_text("utf-8")).get("mask_token") if settings.is_file() else None
-    )
+    named = json.loads(settings.read_text("utf-8")).get(name) if settings.is_file() else None
     if isinstance(named, dict):  # older folders describe the token
         named = named.get("content")
-    candidates = [named] if named else ["<mask>", "[MASK]"]
-    return next((token for token in candidates if tokenizer.token_to_id(token) is not None), None)
+    ids = map(tokenizer.token_to_id, [named] if named else usual)
+    return next((one for one in ids if one is not None), None)
 
 
 def check_positions(folder: str | Path, window: int, *, key: str = "mlm.window") -> None:
@@ -162,7 +203,7 @@ def check_positions(folder: str | Path, window: int, *, key: str = "mlm.window")
     if not path.is_file():
         return
     config = json.loads(path.read_text("utf-8"))
-    positions = config.get("max_position_embeddings")
+    positions = config.get("max_position_embeddings", config.get("n_positions"))
     if positions is None:
         return
     if "roberta" in config.get("model_type", ""):
@@ -265,7 +306,11 @@ def pack_file(
         record["text"] for record in progress(read_jsonl(text), f"{Path(path).stem} documents")
     )
     blocks = windows_of(
-        tokenize(texts, packing), window=window, bos_id=packing.bos_id, eos_id=packing.eos_id
+        tokenize(texts, packing),
+        window=window,
+        bos_id=packing.bos_id,
+        eos_id=packing.eos_id,
+        separated=packing.separated,
     )
     first = next(blocks, None)
     if first is None:

@@ -23,7 +23,7 @@ Documents = Callable[[], Iterable[tuple[str, str]]]  # opens a language's (id, t
 LINE = 1000  # characters; sentencepiece skips longer input lines without a word
 BATCH = 1000  # lines handed over at once
 CORES = 4  # of sentencepiece; fixed, since sums of floats depend on their number
-SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # XLM-R's first ids; <mask> is its last
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # XLM-R's and XGLM's first ids
 
 
 def documents_of(path: str | Path) -> Documents:
@@ -118,6 +118,7 @@ def train_tokenizer(
     vocabulary: int,
     kind: str = "unigram",
     source: "PreTrainedTokenizerBase | None" = None,
+    causal: bool = False,
     key: str = "mlm.tokenizer.vocabulary",
 ) -> "PreTrainedTokenizerBase":
     """Train a tokenizer of exactly `vocabulary` tokens, special ones included.
@@ -133,7 +134,10 @@ def train_tokenizer(
         multilingual BERT (cased), or ``bpe`` as RoBERTa (on bytes).
     source
         Take normalization, pre-tokenization, post-processing, model, longest input and special
-        tokens from this tokenizer instead; `kind` is then not read.
+        tokens from this tokenizer instead; `kind` and `causal` are then not read.
+    causal
+        For a left-to-right model, ``unigram`` only: a text begins with ``<s>`` and has no end,
+        since more may follow, and there is no ``<mask>``. Any white space is but a space.
     key
         What the number of ids is called in the configuration, for errors.
 
@@ -153,7 +157,12 @@ def train_tokenizer(
             return _retrain_unigram(source, lines, vocabulary, key)
         return _retrain(source, lines, vocabulary, key)
     if kind == "unigram":
-        return _train_unigram(lines, vocabulary, key)
+        return (_train_causal if causal else _train_masked)(lines, vocabulary, key)
+    if causal:
+        raise BabelscopeError(
+            f"No tokenizer of the kind {kind} is made for left-to-right models.",
+            "Set alignment.tokenizer.kind: unigram.",
+        )
     from transformers import BertTokenizer, RobertaTokenizer
 
     if kind == "wordpiece":
@@ -227,16 +236,48 @@ def _renumber(post_processor: dict[str, Any], ids: Mapping[str, int]) -> None:
         post_processor[role][1] = ids[post_processor[role][0]]
 
 
-def _train_unigram(lines: Iterable[str], vocabulary: int, key: str) -> "PreTrainedTokenizerBase":
+def _train_masked(lines: Iterable[str], vocabulary: int, key: str) -> "PreTrainedTokenizerBase":
     from transformers import XLMRobertaTokenizer
 
-    model = _learn_pieces(lines, vocabulary, len(SPECIAL) + 1, "nmt_nfkc", key)
-    special = [(token, 0.0) for token in SPECIAL]
-    pieces = [(piece.piece, piece.score) for piece in model.pieces[3:]]
-    return XLMRobertaTokenizer(
-        vocab=[*special, *pieces, ("<mask>", 0.0)],
-        _spm_precompiled_charsmap=model.normalizer_spec.precompiled_charsmap,
+    vocab, charsmap = _unigram(lines, vocabulary, ["<mask>"], key)
+    return XLMRobertaTokenizer(vocab=vocab, _spm_precompiled_charsmap=charsmap)
+
+
+def _train_causal(lines: Iterable[str], vocabulary: int, key: str) -> "PreTrainedTokenizerBase":
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocab, charsmap = _unigram(lines, vocabulary, [], key)
+    begin, padding, end, unknown = SPECIAL
+    backend = Tokenizer(models.Unigram(vocab, SPECIAL.index(unknown)))
+    backend.normalizer = normalizers.Precompiled(charsmap)
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
     )
+    backend.decoder = decoders.Metaspace()
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A",
+        pair=f"{begin} $A $B",
+        special_tokens=[(begin, SPECIAL.index(begin))],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=begin,
+        pad_token=padding,
+        eos_token=end,
+        unk_token=unknown,
+        model_input_names=["input_ids", "attention_mask"],  # GPT-2 would embed token types
+    )
+
+
+def _unigram(
+    lines: Iterable[str], vocabulary: int, last: list[str], key: str
+) -> tuple[list[tuple[str, float]], Any]:
+    """Return pieces with their scores between special tokens, and SentencePiece's normalization."""
+    model = _learn_pieces(lines, vocabulary, len(SPECIAL) + len(last), "nmt_nfkc", key)
+    pieces = [(piece.piece, piece.score) for piece in model.pieces[3:]]
+    special = [[(token, 0.0) for token in tokens] for tokens in (SPECIAL, last)]
+    return special[0] + pieces + special[1], model.normalizer_spec.precompiled_charsmap
 
 
 def _learn_pieces(

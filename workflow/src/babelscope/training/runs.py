@@ -100,6 +100,11 @@ def perform(run: Run) -> None:
     tokenizer = AutoTokenizer.from_pretrained(run.model, local_files_only=True)
     model = load_model(run.model)
     if anatomy(model).causal:
+        if "mask_share" in run.settings:
+            raise BabelscopeError(
+                f"{run.model} is a left-to-right model: no masked words can be learned with it.",
+                "Choose another model in config/models.tsv.",
+            )
         settings, masking = CausalTraining.model_validate(run.settings), None
     else:
         settings = Training.model_validate(run.settings)
