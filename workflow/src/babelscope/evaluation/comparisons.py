@@ -1,4 +1,4 @@
-"""Whether one encoder is better than another: paired tests on the same examples."""
+"""Whether one encoder or network is better than another: paired tests on the same examples."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,19 +20,17 @@ Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 SIGNS = 2**22  # held at a time
 FAMILY = ["task", "corpus", "setting"]
 LANGUAGES = ["language1", "language2"]
-COLUMNS = [
-    *("task", "corpus", *LANGUAGES, "setting", "metric", "method", "reference"),
-    *("difference", "low", "high", "p", "p_holm", "test", "n"),
-]
+TESTED = ["method", "reference", "difference", "low", "high", "p", "p_holm", "test", "n"]
 
 
 class Comparisons(NamedTuple):
     """Differences of methods, by pair of languages and averaged over them.
 
     Both have the columns ``task, corpus, language1, language2, setting, metric, method, reference,
-    difference, low, high, p, p_holm, test, n``, after ``model`` where the examples have it:
-    difference of the scores in the metric's own unit, with 95 % interval, two-sided p, and p by
-    `holm` over the whole table; languages are ``all`` in `means`.
+    difference, low, high, p, p_holm, test, n``, after ``model`` where the examples have it and with
+    other columns for ``setting`` where a family has others: difference of the scores in the
+    metric's own unit, with 95 % interval, two-sided p, and p by `holm` over the whole table;
+    languages are ``all`` in `means`.
     """
 
     pairs: pd.DataFrame
@@ -63,6 +61,7 @@ def compare_methods(
     *,
     resamples: int,
     seed: int,
+    family: Sequence[str] = FAMILY,
 ) -> Comparisons:
     """Test whether methods differ, on the examples that all of them were given.
 
@@ -76,6 +75,9 @@ def compare_methods(
         Of the bootstrap, and sign flips.
     seed
         Draws them.
+    family
+        Columns of the examples that, with the metric, tell apart what languages are averaged
+        within; task and corpus come first.
 
     Returns
     -------
@@ -110,27 +112,27 @@ def compare_methods(
     used = used.assign(metric=metric).reset_index(drop=True)
     labels = ["model"] if "model" in used else []
     pairs, means = [], []
-    for key, family in used.groupby([*labels, *FAMILY, "metric"], sort=False):
-        named = dict(zip([*labels, *FAMILY, "metric"], key, strict=True))
-        ids = pd.Index(family["example"].unique())
-        parts = _parts(family, ids, methods, named)
+    for key, rows in used.groupby([*labels, *family, "metric"], sort=False):
+        named = dict(zip([*labels, *family, "metric"], key, strict=True))
+        ids = pd.Index(rows["example"].unique())
+        parts = _parts(rows, ids, methods, named)
         metrics = [str(named["metric"])]
         if named["task"] == "topics":
             metrics.append("macro_f1")  # from the same examples
         for metric in metrics:
             place = named | {"metric": metric}
-            rows = _tested(
+            tested = _tested(
                 parts,
                 len(ids),
                 comparisons,
                 metric=metric,
                 resamples=resamples,
-                seed=derive_seed(seed, *(str(named[column]) for column in FAMILY)),
+                seed=derive_seed(seed, *(str(named[column]) for column in family)),
                 where=", ".join(map(str, place.values())),
             )
-            for row in rows:
+            for row in tested:
                 (means if row["language1"] == ALL else pairs).append(place | row)
-    columns = [*labels, *COLUMNS]
+    columns = [*labels, *family[:2], *LANGUAGES, *family[2:], "metric", *TESTED]
     return Comparisons(*(_corrected(rows, columns) for rows in (pairs, means)))
 
 
@@ -210,7 +212,7 @@ def _parts(
     found: dict[tuple[str, str], list[_Part]] = {}
     for key, rows in family.groupby([*LANGUAGES, "direction"], sort=False).indices.items():
         first, second, _ = cast("tuple[str, str, str]", key)
-        where = ", ".join([*(str(value) for value in named.values()), first, second])
+        where = ", ".join([*map(str, named.values()), *dict.fromkeys((first, second))])
         used = np.unique(places[rows])
         right = np.empty(len(ids))
         right[places[rows]] = gold[rows]
@@ -387,6 +389,7 @@ def _drops(predictions: np.ndarray, gold: np.ndarray) -> np.ndarray:
 OUTCOMES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "error": _errors,
     "accuracy": _hits,
+    "accuracy_characters": _hits,
     "accuracy_drop": _drops,
 }
 

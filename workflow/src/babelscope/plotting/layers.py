@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -99,21 +100,7 @@ def layer_curves(
         for code in present(table, "language", languages):
             curve = part[part["language"] == code].sort_values("layer")
             style = languages[code]
-            axis.fill_between(
-                curve["layer"],
-                curve["low"],
-                curve["high"],
-                color=style["colour"],
-                alpha=0.18,
-                linewidth=0,
-            )
-            axis.plot(
-                curve["layer"],
-                curve["value"],
-                color=style["colour"],
-                marker=style["marker"],
-                label=named(code, languages),
-            )
+            draw_curve(axis, curve, style["colour"], style["marker"], named(code, languages))
         if zero:
             axis.axhline(0, color=GREY, linewidth=0.6, zorder=0)
         if chance is not None:
@@ -132,6 +119,14 @@ def layer_curves(
     axes[0].set_ylabel(ylabel)
     language_legend(figure, axes[0])
     return figure
+
+
+def draw_curve(axis: Axes, curve: pd.DataFrame, colour: str, marker: str, label: str) -> None:
+    """Draw one curve over the layers with its band: columns ``layer, value, low, high``."""
+    axis.fill_between(
+        curve["layer"], curve["low"], curve["high"], color=colour, alpha=0.18, linewidth=0
+    )
+    axis.plot(curve["layer"], curve["value"], color=colour, marker=marker, label=label)
 
 
 def value_limits(tables: Iterable[pd.DataFrame]) -> tuple[float, float]:

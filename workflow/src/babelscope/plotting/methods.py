@@ -114,8 +114,8 @@ MEASURES = {
 """The measures of :data:`babelscope.evaluation.encoder_summaries.MEASURES`."""
 
 
-def methods_of(table: pd.DataFrame) -> list[str]:
-    """Return the methods of a table in the order in which they are shown.
+def methods_of(table: pd.DataFrame, looks: Mapping[str, Method] = METHODS) -> list[str]:
+    """Return the methods of a table in the order in which they are shown, that of their looks.
 
     Raises
     ------
@@ -123,10 +123,10 @@ def methods_of(table: pd.DataFrame) -> list[str]:
         If a method has no look, or there is none at all.
     """
     found = set(table["method"])
-    unknown = found - set(METHODS)
+    unknown = found - set(looks)
     if unknown or not found:
         raise ValueError(f"methods without a look: {sorted(map(str, unknown))}")
-    return [name for name in METHODS if name in found]
+    return [name for name in looks if name in found]
 
 
 def _measures_of(table: pd.DataFrame, column: str = "measure") -> list[str]:
@@ -319,16 +319,18 @@ def language_gains(table: pd.DataFrame, languages: Rows, *, item: str) -> Figure
     return figure
 
 
-def method_handles(methods: Sequence[str]) -> list[Line2D]:
-    """Return what a legend shows of methods: colour and marker beside their names."""
+def method_handles(
+    methods: Sequence[str], looks: Mapping[str, Method] = METHODS, *, line: Any = ""
+) -> list[Line2D]:
+    """Return what a legend shows of methods: colour, marker and perhaps line beside their names."""
     return [
         Line2D(
             [],
             [],
-            linestyle="",
-            color=METHODS[name].colour,
-            marker=METHODS[name].marker,
-            label=METHODS[name].name,
+            linestyle=line,
+            color=looks[name].colour,
+            marker=looks[name].marker,
+            label=looks[name].name,
         )
         for name in methods
     ]

@@ -1,16 +1,20 @@
 """The space of sentences in two dimensions, languages in their colours."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from babelscope.plotting.methods import METHODS, methods_of
+from babelscope.plotting.methods import METHODS, Method, methods_of
 from babelscope.plotting.style import COLUMN, PAGE, Rows, look, named, new_figure, present
 
 
 @look()
-def sentence_map(table: pd.DataFrame, languages: Rows) -> Figure:
+def sentence_map(
+    table: pd.DataFrame, languages: Rows, looks: Mapping[str, Method] = METHODS
+) -> Figure:
     """Draw one panel per method, each in its own two principal components.
 
     Parameters
@@ -21,9 +25,11 @@ def sentence_map(table: pd.DataFrame, languages: Rows) -> Figure:
         shares of the variance are in 0 to 1.
     languages
         Names, colours and markers.
+    looks
+        The methods in their order, by name.
     """
     codes = present(table, "language", languages)
-    methods = methods_of(table.rename(columns={"panel": "method"}))
+    methods = methods_of(table.rename(columns={"panel": "method"}), looks)
     width, columns = (PAGE, 5 if len(codes) > 4 else 4) if len(methods) > 1 else (COLUMN, 2)
     legend = -(-len(codes) // columns)
     figure = new_figure(width, min(width / len(methods), 3.2) + 0.55 + 0.16 * legend)
@@ -47,7 +53,7 @@ def sentence_map(table: pd.DataFrame, languages: Rows) -> Figure:
         _join(axis, part[part["joined"]], codes, languages)
         first = part.iloc[0]
         axis.set_title(
-            f"{METHODS[method].name}\nlanguage: {100 * first['language_share']:.0f} % of variance"
+            f"{looks[method].name}\nlanguage: {100 * first['language_share']:.0f} % of variance"
         )
         axis.set_xlabel(f"component 1 ({100 * first['x_share']:.0f} %)")
         axis.set_ylabel(f"component 2 ({100 * first['y_share']:.0f} %)")
