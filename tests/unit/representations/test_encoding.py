@@ -104,15 +104,38 @@ def test_two_poolings_equal_two_runs_and_take_one_pass(xlmr, tokenizer, sentence
     assert np.abs(both.states["mean"] - both.states["first"]).max() > 0.1
 
 
-@pytest.mark.parametrize("family", ["xlm-roberta", "gpt2", "t5", "mt5", "m2m_100"])
+DECODERS = ["gpt2", "xglm", "bloom", "llama"]
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "t5", "mt5", "m2m_100", *DECODERS])
 def test_does_not_depend_on_the_batch(make_model, tokenizer, sentences, family):
     model = make_model(family)
+    settings = SETTINGS | {"poolings": ["mean", "last"]}
     together, alone = (
-        encode_corpus(model, tokenizer, given, **SETTINGS | {"batch_tokens": size}).states["mean"]
+        encode_corpus(model, tokenizer, given, **settings | {"batch_tokens": size}).states
         for given, size in ((sentences, 10_000), (sentences[::-1], 1))
     )
-    np.testing.assert_allclose(together, alone[:, ::-1], atol=2e-4, rtol=1e-4)
-    assert together.shape[0] == 4
+    for how in ("mean", "last"):
+        np.testing.assert_allclose(together[how], alone[how][:, ::-1], atol=2e-4, rtol=1e-4)
+        assert together[how].shape[0] == 4
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_the_last_state_of_a_decoder_is_what_predicts_the_next_token(
+    make_model, tokenizer, sentences, family
+):
+    """After the last layer's final normalization, from the last token of a sentence."""
+    model = make_model(family)
+    settings = SETTINGS | {"poolings": ["last", "first"]}
+    states = encode_corpus(model, tokenizer, sentences, **settings).states
+    for row in (0, 13, 29):
+        ids = tokenizer(sentences[row], return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            expected = model(input_ids=ids).logits[0, -1]
+            found = model.get_output_embeddings()(torch.tensor(states["last"][-1, row]))
+        torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
+    assert np.ptp(states["first"], axis=1).max() < 1e-4  # the token that begins all sentences
+    assert np.ptp(states["last"][1:], axis=1).max(axis=1).min() > 0.1
 
 
 @pytest.mark.parametrize("family", ["t5", "mt5"])

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from babelscope.errors import BabelscopeError
+from babelscope.models.anatomy import CAUSAL
 from babelscope.models.modes import arithmetic, evaluating
 from babelscope.models.sentences import POOLINGS, length_batches, pad, pool_tokens, tokenize
 from babelscope.models.sentences import pool as pool
@@ -26,7 +27,8 @@ class Encoded(NamedTuple):
     ----------
     states
         By pooling, shape (layers + 1, n, d), float32; layer 0 is the embeddings, row i is
-        sentence i.
+        sentence i. The last layer of a left-to-right model has its final normalization behind it,
+        as what the output layer reads; those below have not.
     truncated
         How many sentences were longer than `max_tokens` and were cut.
     """
@@ -49,7 +51,8 @@ def encode_corpus(
     """Encode sentences in batches of similar length, without dropout or gradients.
 
     One forward pass serves all layers and poolings. A sentence's states do not depend on what else
-    is in its batch, up to rounding.
+    is in its batch, up to rounding: padding is on the right, where no token of a left-to-right
+    model looks, and hidden from the others.
 
     Parameters
     ----------
@@ -61,7 +64,7 @@ def encode_corpus(
     sentences
         At least one; none may be without tokens.
     poolings
-        At least one; see `pool`.
+        At least one; see `pool`. The ``first`` token of a left-to-right model sees itself alone.
     batch_tokens
         Most tokens in a batch, padding included; a sentence longer than that is a batch by itself.
     max_tokens
@@ -87,13 +90,18 @@ def encode_corpus(
     padding: Any = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     network = _encoder_of(model)
     network.to(device)
+    # the keys and values of a whole batch would be kept for a next token
+    options = {"use_cache": False} if model.config.model_type in CAUSAL else {}
     states: dict[str, torch.Tensor] = {}
     batches = list(length_batches([len(one) for one in ids], batch_tokens))
     with torch.inference_mode(), evaluating(network), arithmetic(network, precision):
         for rows in progress(batches, "batches"):
             batch, tokens = (part.to(device) for part in pad([ids[row] for row in rows], padding))
             hidden = network(
-                input_ids=batch, attention_mask=tokens.long(), output_hidden_states=True
+                input_ids=batch,
+                attention_mask=tokens.long(),
+                output_hidden_states=True,
+                **options,
             ).hidden_states
             places = torch.tensor(rows, device=device)
             for how in poolings:
