@@ -404,7 +404,8 @@ class EncoderStudy:
         """Train one encoder of all languages into a folder of the study."""
         from babelscope.training.sentence_encoders import train_whole_encoder
 
-        own = {"languages": ("en", "de"), "mixed": 1, "seed": 1} | options
+        codes = {"en": "eng_Latn", "de": "deu_Latn"}
+        own = {"languages": codes, "mixed": 1, "seed": 1} | options
         changes = {key: own.pop(key) for key in options if key in self.pair_settings}
         return train_whole_encoder(
             self.source,

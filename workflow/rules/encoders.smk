@@ -126,6 +126,10 @@ rule train_language_tokenizer:
     params:
         version=1,
         seed=settings.articles.seed,
+        code=lookup(
+            within={lang: languages[lang].flores for lang in ENCODER_LANGS},
+            dpath="{lang}",
+        ),
         settings=section("encoders.tokenizer", "vocabulary", "characters"),
     script:
         "../scripts/train_language_tokenizer.py"
@@ -272,7 +276,7 @@ rule train_whole_encoder:
     params:
         version=1,
         checkpoints=checkpoints_of_encoder,
-        languages=ENCODER_LANGS,
+        languages={lang: languages[lang].flores for lang in ENCODER_LANGS},
         mixed=languages_per_batch,
         form=section("encoders", "pooling", "own_head", "prefix"),
         settings=whole_training,
@@ -311,7 +315,7 @@ rule train_alignment_adapter:
         logging_steps=settings.encoders.alignment.logging_steps,
         batch_tokens=settings.encoders.batch_tokens,
     params:
-        version=1,
+        version=2,
         checkpoints=checkpoints_of_encoder,
         pivot=settings.pivot,
         adapter=section("encoders.adapter"),
@@ -391,6 +395,7 @@ rule evaluate_encoder:
         languages={
             lang: languages[lang].flores.replace("_", "-") for lang in ENCODER_LANGS
         },
+        codes={lang: languages[lang].flores for lang in ENCODER_LANGS},
         pivot=settings.pivot,
         settings={
             "resamples": settings.encoders.bootstrap,

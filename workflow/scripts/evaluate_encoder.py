@@ -11,7 +11,12 @@ with job(snakemake):
     source, *_ = snakemake.input.encoder
     tokens = snakemake.resources.batch_tokens
     embed, switching = load_embedder(
-        source, params.modules, form=params.form, batch_tokens=tokens, **params.compute
+        source,
+        params.modules,
+        codes=params.codes,
+        form=params.form,
+        batch_tokens=tokens,
+        **params.compute,
     )
     corpora = {
         name: (kind, read_table(path))

@@ -3,6 +3,7 @@
 from babelscope.io import atomic
 from babelscope.jobs import job
 from babelscope.models.loading import load_tokenizer
+from babelscope.models.sentences import speak
 from babelscope.tokenization.training import (
     documents_of,
     sample_text,
@@ -24,5 +25,6 @@ with job(snakemake):
         source=load_tokenizer(snakemake.input.tokenizer),
         key="encoders.tokenizer.vocabulary",
     )
+    speak(tokenizer, snakemake.params.code)
     with atomic(snakemake.output.tokenizer) as folder:
         tokenizer.save_pretrained(folder)

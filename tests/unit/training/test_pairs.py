@@ -94,7 +94,14 @@ def test_pairs_are_read_as_they_stand(write):
     texts = [[[found.texts[n] if n >= 0 else None for n in row] for row in language]
              for language in pairs.texts]  # fmt: skip
     assert texts == [[list(row) for row in rows] for rows in (de, ru)]
-    assert sorted(found.texts) == sorted({"a", "b", "c", "d", "я", "в", "г"})
+    said = {
+        language: found.texts[some.start : some.stop] for language, some in found.spoken.items()
+    }
+    assert {language: sorted(some) for language, some in said.items()} == {
+        "de": ["a", "b", "c", "d"],
+        "ru": ["b", "в", "г", "я"],
+    }
+    assert len(found.texts) == 8
 
 
 def test_data_sets_may_lack_languages_unless_they_are_aligned(write):

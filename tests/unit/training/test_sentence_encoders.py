@@ -128,7 +128,7 @@ def test_one_encoder_of_all_languages_mixes_them(study, batches):
 
 def test_errors_name_language_and_data_set(study):
     with pytest.raises(BabelscopeError, match="no pairs in ru"):
-        study.train_whole(languages=("en", "ru"))
+        study.train_whole(languages={"en": "eng_Latn", "ru": "rus_Cyrl"})
     with pytest.raises(BabelscopeError, match="for de on pairs, de is not finite at step 2"):
         study.train_sentences(lr=1e38, warmup=0.0, max_steps=3)
 

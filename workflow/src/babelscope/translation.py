@@ -12,6 +12,7 @@ import torch
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_jsonl, read_table, write_jsonl, write_table
 from babelscope.models.loading import load_config, load_tokenizer, read_model
+from babelscope.models.sentences import language_mark
 from babelscope.progress import progress
 from babelscope.seeds import stable_hash
 from babelscope.training import checkpoints
@@ -286,7 +287,7 @@ class _Translator:
                 f" {config.vocab_size}.",
                 "Put the tokenizer there that the model was trained with.",
             )
-        marks = {code: self._mark(path, code) for code in (source, target)}
+        marks = {code: language_mark(self.tokenizer, code) for code in (source, target)}
         self.tokenizer.src_lang = source
         if marks[source] not in self.tokenizer("")["input_ids"]:
             raise BabelscopeError(
@@ -309,19 +310,6 @@ class _Translator:
             eos_token_id=config.eos_token_id,
             pad_token_id=config.pad_token_id,
         )
-
-    def _mark(self, path: str | Path, code: str) -> int:
-        """Return the token of a language."""
-        vocabulary = self.tokenizer.get_vocab()
-        if code not in vocabulary:
-            near = sorted(token for token in vocabulary if token.startswith(f"{code[:3]}_"))
-            known = f"; near to it are {', '.join(near)}" if near else ""
-            raise BabelscopeError(
-                f"The tokenizer in {path} has no language {code}{known}.",
-                "Correct the column flores of config/languages.tsv, choose another translator, or"
-                " take the language out of the configuration.",
-            )
-        return vocabulary[code]
 
     def lengths(self, sentences: Sequence[str]) -> np.ndarray:
         """Return how many tokens each sentence has, special ones included."""

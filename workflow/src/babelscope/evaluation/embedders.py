@@ -9,12 +9,14 @@ import numpy as np
 from babelscope.evaluation.embeddings import Embed
 from babelscope.models.modular import ModularEncoder, Modules
 from babelscope.models.sentence_encoders import load_encoder
+from babelscope.models.sentences import speak
 
 
 def load_embedder(
     folder: str | Path,
     modules: Mapping[str, Mapping[str, str]],
     *,
+    codes: Mapping[str, str],
     form: Mapping[str, Any],
     batch_tokens: int,
     device: str,
@@ -28,6 +30,8 @@ def load_embedder(
         Of one encoder for all languages, or of the source that modules were trained on.
     modules
         By language, the folders of its modules by part; empty if there are none.
+    codes
+        FLORES-200 codes by language, for tokenizers that mark it. That of a module carries its own.
     form
         Keywords of :func:`~babelscope.models.sentence_encoders.load_encoder`. An encoder without
         modules keeps the head that its folder names.
@@ -50,6 +54,7 @@ def load_embedder(
         encoder = load_encoder(folder, **{**form, "own_head": True})
 
         def embed(sentences: Sequence[str], language: str, aligned: bool) -> np.ndarray:
+            speak(encoder.tokenizer, codes[language])
             return encoder.encode(sentences, **options)
 
         return embed, []

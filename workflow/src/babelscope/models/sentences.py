@@ -1,7 +1,7 @@
 """Sentences as batches of tokens, and the states of their tokens as one vector each."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,6 +12,45 @@ if TYPE_CHECKING:
 
 POOLINGS = ("mean", "first", "last", "max")
 BLOCK = 8192  # sentences tokenized together: what a tokenizer says of each takes ten kilobytes
+
+
+def language_mark(tokenizer: "PreTrainedTokenizerBase", code: str) -> int:
+    """Return the token by which a tokenizer such as NLLB's marks a language.
+
+    Parameters
+    ----------
+    tokenizer
+        One that has ``src_lang``.
+    code
+        Of FLORES-200, such as ``deu_Latn``.
+
+    Raises
+    ------
+    BabelscopeError
+        If it has no such token.
+    """
+    mark: Any = tokenizer.convert_tokens_to_ids(code)
+    if mark == tokenizer.unk_token_id:
+        near = sorted(token for token in tokenizer.get_vocab() if token.startswith(f"{code[:3]}_"))
+        known = f"; near to it are {', '.join(near)}" if near else ""
+        raise BabelscopeError(
+            f"The tokenizer in {tokenizer.name_or_path} has no language {code}{known}.",
+            "Correct the column flores of config/languages.tsv, choose another model, or take the"
+            " language out of the configuration.",
+        )
+    return mark
+
+
+def speak(tokenizer: "PreTrainedTokenizerBase", code: str) -> None:
+    """Let a tokenizer mark what it reads from now on as text of a language, if it does so at all.
+
+    NLLB's and SONAR's put a token of the language around every text; others are left as they are.
+    A tokenizer that is saved keeps its language. Parameters and errors are those of
+    :func:`language_mark`.
+    """
+    if hasattr(tokenizer, "src_lang"):
+        language_mark(tokenizer, code)
+        tokenizer.src_lang = code  # pyright: ignore
 
 
 def tokenize(

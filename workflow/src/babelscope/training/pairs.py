@@ -19,7 +19,7 @@ import torch
 from babelscope.config import PairTraining
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_table
-from babelscope.models.sentences import tokenize
+from babelscope.models.sentences import speak, tokenize
 from babelscope.progress import progress
 from babelscope.seeds import derive_seed
 from babelscope.tasks.base import Batch
@@ -67,10 +67,21 @@ class PairSet:
 
 
 class Pairs(NamedTuple):
-    """Data sets, and their texts by number, each once."""
+    """Data sets, and their texts by number, each once in a language.
+
+    Attributes
+    ----------
+    texts
+        Those of a language stand together.
+    sets
+        The data sets.
+    spoken
+        By language, the numbers of its texts.
+    """
 
     texts: list[str]
     sets: list[PairSet]
+    spoken: dict[str, range]
 
 
 def read_pairs(
@@ -126,17 +137,22 @@ def read_pairs(
     for name, found in tables.items():
         if aligned:
             _check_aligned(name, found)
-    columns = [
-        found[language][column]
-        for found in tables.values()
-        for language in found
-        for column in COLUMNS
-    ]
-    codes, texts = pd.factorize(pd.concat(columns, ignore_index=True))
-    pieces = iter(np.split(codes.astype(np.int64), np.cumsum([len(one) for one in columns])[:-1]))
+    texts: list[str] = []
+    spoken = {}
+    numbered: dict[tuple[str, str], np.ndarray] = {}
+    for language in languages:
+        having = [name for name, found in tables.items() if language in found]
+        long = pd.concat([tables[name][language][COLUMNS] for name in having])
+        codes, different = pd.factorize(long.to_numpy(object).ravel())
+        numbers = np.where(codes < 0, -1, codes + len(texts)).reshape(-1, len(COLUMNS))
+        ends = np.cumsum([len(tables[name][language]) for name in having])[:-1]
+        parts = zip(having, np.split(numbers, ends), strict=True)
+        numbered |= {(name, language): some for name, some in parts}
+        spoken[language] = range(len(texts), len(texts) + len(different))
+        texts += different.tolist()
     sets = []
     for name, found in tables.items():
-        by_language = [np.stack([next(pieces) for _ in COLUMNS], axis=1) for _ in found]
+        by_language = [numbered[name, language] for language in found]
         if aligned:
             sets.append(PairSet(name, list(found), np.stack(by_language)))
         else:
@@ -144,7 +160,7 @@ def read_pairs(
                 PairSet(name, [language], rows[None])
                 for language, rows in zip(found, by_language, strict=True)
             ]
-    return Pairs(list(texts), sets)
+    return Pairs(texts, sets, spoken)
 
 
 def _checked(table: "pd.DataFrame", where: str) -> "pd.DataFrame":
@@ -433,17 +449,31 @@ class Tokens:
         Numbers of those that will be asked for.
     max_tokens
         Longer ones are cut, special tokens included; the encoder's own limit holds, too.
+    spoken
+        FLORES-200 code of each language and the numbers of its texts, in rising order, for
+        tokenizers that mark the language; by default all are in the tokenizer's own.
     """
 
     def __init__(
-        self, encoder: "SentenceEncoder", texts: Sequence[str], wanted: np.ndarray, max_tokens: int
+        self,
+        encoder: "SentenceEncoder",
+        texts: Sequence[str],
+        wanted: np.ndarray,
+        max_tokens: int,
+        spoken: Sequence[tuple[str, range]] | None = None,
     ) -> None:
         max_tokens = min(max_tokens, encoder.max_tokens)
         wanted = np.unique(wanted[wanted >= 0])
         blocks, cut = [], 0
         self.lengths = np.zeros(len(texts), np.int64)
-        starts = range(0, len(wanted), BLOCK)
-        for some in progress([wanted[at : at + BLOCK] for at in starts], "tokenized"):
+        parts = [
+            (code, some[at : at + BLOCK])
+            for code, some in _by_language(wanted, spoken)
+            for at in range(0, len(some), BLOCK)
+        ]
+        for code, some in progress(parts, "tokenized"):
+            if code is not None:
+                speak(encoder.tokenizer, code)
             numbers: list[int] = some.tolist()
             prefixed = [encoder.prefix + texts[number] for number in numbers]
             ids, truncated = tokenize(encoder.tokenizer, prefixed, max_tokens)
@@ -494,6 +524,18 @@ class Tokens:
         ids = np.full(mask.shape, self.padding, np.int64)
         ids[mask] = self.ids[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
         return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
+
+
+def _by_language(
+    wanted: np.ndarray, spoken: Sequence[tuple[str, range]] | None
+) -> list[tuple[str | None, np.ndarray]]:
+    """Return the numbers of each language's texts; all of them together if it is not known."""
+    if spoken is None:
+        return [(None, wanted)]
+    return [
+        (code, wanted[(wanted >= numbers.start) & (wanted < numbers.stop)])
+        for code, numbers in spoken
+    ]
 
 
 def _cuts(lengths: Sequence[int], size: int) -> list[int]:

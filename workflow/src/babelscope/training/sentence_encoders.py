@@ -173,7 +173,7 @@ def train_whole_encoder(
     pairs: Sequence[str | Path],
     output: str | Path,
     *,
-    languages: Sequence[str],
+    languages: Mapping[str, str],
     mixed: int,
     settings: PairTraining,
     form: Form,
@@ -193,7 +193,7 @@ def train_whole_encoder(
     output
         Folder of the encoder, for sentence-transformers.
     languages
-        Whose pairs.
+        Whose pairs: FLORES-200 codes by language, for tokenizers that mark it.
     mixed
         Languages in a batch, at most. With 1, batches are of one data set in one language, which
         all take turns; with more, of one data set, each text in one of the languages that were
@@ -215,7 +215,7 @@ def train_whole_encoder(
         raise ValueError(f"{mixed} languages in a batch")
     fingerprint = {
         "source": checksum(source),
-        "languages": list(languages),
+        "languages": dict(languages),
         "mixed": mixed,
         "form": dict(form),
     } | fingerprint_of(pairs, settings, seed, precision)
@@ -223,13 +223,14 @@ def train_whole_encoder(
         checkpoints.prepare(folder, fingerprint)
         encoder = load_encoder(source, **form)
         encoder.requires_grad_(True)
-        found = read_pairs(pairs, languages, aligned=mixed > 1)
+        found = read_pairs(pairs, list(languages), aligned=mixed > 1)
         rows = _train(
             encoder,
             found,
             _streams(found, settings, seed, mixed),
             "one encoder of " + ", ".join(languages),
             settings,
+            spoken=[(languages[one], numbers) for one, numbers in found.spoken.items()],
             folder=Path(folder),
             seed=seed,
             device=device,
@@ -265,13 +266,14 @@ def _train(
     name: str,
     settings: PairTraining,
     *,
+    spoken: Sequence[tuple[str, range]] | None = None,
     folder: Path,
     seed: int,
     device: str,
     precision: str,
 ) -> pd.DataFrame:
     wanted = np.concatenate([one.texts.ravel() for one in streams])
-    tokens = Tokens(encoder, pairs.texts, wanted, settings.max_tokens)
+    tokens = Tokens(encoder, pairs.texts, wanted, settings.max_tokens, spoken)
     rows = fit(
         encoder,
         Paraphrases(name, settings),
