@@ -157,7 +157,9 @@ def verbalize_paraphrase(
 def plan_stories(
     knowledge: Knowledge, facts: Sequence[Fact], count: int, split: str, seed: int
 ) -> tuple[list[Story], int]:
-    """Return stories, either ending right as often up to one, and how many there could be.
+    """Return stories, no two with the same endings, and how many there could be.
+
+    Either ending is right as often, up to one.
 
     Parameters
     ----------
@@ -180,7 +182,8 @@ def plan_stories(
     alike: dict[tuple[str, str], list[Fact]] = defaultdict(list)
     for fact in knowledge.facts.values():
         alike[fact.relation, knowledge.entities[fact.subject].kind].append(fact)
-    stories = []
+    stories: list[Story] = []
+    offered: set[Fact] = set()  # wrong endings, whose id is that of the right one
     for use in range(USES):
         for fact in sorted(facts, key=lambda f: stable_hash(seed, "story", split, use, f.id)):
             if fact.relation not in SINGLE or extent(fact) > CHARACTERS:
@@ -189,7 +192,8 @@ def plan_stories(
             kind = knowledge.entities[fact.subject].kind
             told = _told(fact, about[fact.subject], generator)
             wrong = _wrong(knowledge, fact, told, alike[fact.relation, kind], generator)
-            if told and wrong:
+            if told and wrong and wrong not in offered:
+                offered.add(wrong)
                 answer = len(stories) % 2
                 endings = (wrong, fact) if answer else (fact, wrong)
                 stories.append(Story(told, endings, answer))

@@ -80,19 +80,20 @@ def _tasks(knowledge: Knowledge, facts: list[Fact], seed: int) -> Iterator[Task]
     for fact in facts:
         about[fact.subject].append(fact)
         alike[fact.relation, knowledge.entities[fact.subject].kind].append(fact)
+    told: set[tuple[str, str]] = set()
     for fact in facts:
         generator = random.Random(derive_seed(seed, "instructions", fact.id))
-        kind = knowledge.entities[fact.subject].kind
         if fact.relation in ASKED:
             yield Task(generator.choice(("question", "value")), (fact,))
+        kind = knowledge.entities[fact.subject].kind
         if kind in NAMELESS:
             continue
+        tasks = [Task("rephrase", (fact,))]
         if len(fact.objects) == 1 or fact.number is not None:
-            yield Task("complete", (fact,))
-        yield Task("rephrase", (fact,))
+            tasks.append(Task("complete", (fact,)))
         others = [other for other in about[fact.subject] if other.relation != fact.relation]
         if others:
-            yield Task("tell", (fact, generator.choice(others)))
+            tasks.append(Task("tell", (fact, generator.choice(others))))
         wrong = [
             with_value(fact, other)
             for other in alike[fact.relation, kind]
@@ -100,7 +101,11 @@ def _tasks(knowledge: Knowledge, facts: list[Fact], seed: int) -> Iterator[Task]
         ]
         if wrong:
             stated = fact if generator.random() < 0.5 else generator.choice(wrong)
-            yield Task("judge", (fact,), stated)
+            tasks.append(Task("judge", (fact,), stated))
+        for task in tasks:  # their instructions name the subject only
+            if (task.kind, fact.subject) not in told:
+                told.add((task.kind, fact.subject))
+                yield task
     for fact in comparisons(knowledge, facts, COMPARED, seed, "instructions"):
         generator = random.Random(derive_seed(seed, "instructions", fact.id))
         named = [fact.subject, *fact.objects]
