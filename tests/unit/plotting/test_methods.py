@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex, to_rgb
 from babelscope.evaluation import encoder_summaries
 from babelscope.plotting import methods as drawing
 from babelscope.plotting.methods import MEASURES, METHODS
+from babelscope.plotting.networks import NETWORKS
 
 # Machado, Oliveira & Fernandes (2009), severity 1: what is left of linear red, green and blue.
 BLINDNESS = {
@@ -44,8 +45,9 @@ def lab(colour, blindness):
 
 
 @pytest.mark.parametrize("blindness", BLINDNESS)
-def test_methods_can_be_told_apart_by_everybody(blindness):
-    for one, other in combinations(METHODS.values(), 2):
+@pytest.mark.parametrize("looks", [METHODS, NETWORKS], ids=["methods", "networks"])
+def test_methods_can_be_told_apart_by_everybody(looks, blindness):
+    for one, other in combinations(looks.values(), 2):
         apart = np.linalg.norm(lab(one.colour, blindness) - lab(other.colour, blindness))
         assert apart > 20, (one.name, other.name)
 

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from babelscope.plotting.networks import NETWORKS
 from babelscope.plotting.sentence_map import sentence_map
 
 
@@ -39,6 +40,12 @@ def test_languages_have_their_colours_and_translations_are_tied(languages):
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names[:2] == ["English (en)", "Russian (ru)"]
     assert first.get_aspect() == 1
+
+
+def test_networks_have_looks_of_their_own(languages):
+    figure = sentence_map(places(languages, ["aligned-both", "base"]), languages, NETWORKS)
+    titles = [axis.get_title().split("\n")[0] for axis in figure.axes]
+    assert titles == ["untouched", "both losses"]
 
 
 def test_an_unknown_method_or_language_is_refused(languages):
