@@ -39,6 +39,8 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/ticket_figures.smk"
 include: "workflow/rules/encoders.smk"
 include: "workflow/rules/encoder_figures.smk"
+include: "workflow/rules/alignment.smk"
+include: "workflow/rules/alignment_figures.smk"
 
 
 rule all:
@@ -64,6 +66,12 @@ rule encoders:
     """Every table and figure of the study of sentence encoders, and the encoders themselves."""
     input:
         encoders_targets,
+
+
+rule alignment:
+    """Every table and figure of the study of aligned generative models, and these models."""
+    input:
+        alignment_targets,
 
 
 rule figures:

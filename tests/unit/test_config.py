@@ -8,6 +8,7 @@ from babelscope.config import (
     Corpus,
     Model,
     Settings,
+    check_alignment,
     check_names,
     check_tickets,
     load_settings,
@@ -40,7 +41,10 @@ def test_the_demo_configuration_is_valid(document):
     assert settings.pivot in settings.languages
 
 
-@pytest.mark.parametrize("overlay", sorted(CONFIG.rglob("*.yaml")), ids=lambda path: path.name)
+OVERLAYS = sorted([*CONFIG.glob("*.yaml"), *CONFIG.glob("paper/*.yaml")])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
 def test_every_overlay_is_valid_and_names_known_things(document, overlay):
     document = merged(document, yaml.safe_load(overlay.read_text("utf-8")))
     document["data_root"] = "data"
@@ -83,6 +87,12 @@ def test_every_overlay_is_valid_and_names_known_things(document, overlay):
         ("tasks.nli.max_tokens", 3, ["tasks.nli.max_tokens", "8"]),
         ("tickets.analysed", [50], ["analysed", "50", "70, 40, 10"]),
         ("tickets.rounds", 5, ["5 rounds of 30 %", "nothing"]),
+        ("alignment.instructions", [], ["alignment", "instructions or translations"]),
+        ("alignment.training.pooler", "cls-1", ["alignment.training.pooler", "cls-1"]),
+        ("alignment.training.temperature", 0, ["alignment.training.temperature", "greater than 0"]),
+        ("alignment.networks", ["aligned-neither"], ["alignment.networks.0", "aligned-both"]),
+        ("alignment.shots", [0, 0], ["alignment.shots", "twice"]),
+        ("alignment.build.mask_share", 0.1, ["alignment.build.mask_share", "unknown key"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(document, path, value, words):
@@ -182,6 +192,33 @@ def test_what_tickets_cannot_do_stops_before_the_first_job(document, change, wor
     tables[2]["gpt"] = Model(name="gpt", family="gpt2", **row)
     with pytest.raises(BabelscopeError) as caught:
         check_tickets(load_settings(merged(document, change)), *tables[1:])
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"languages": ["de", "ru"]}, ["alignment.languages", "pivot, en"]),
+        ({"models": ["xlm-roberta-base"]}, ["xlm-roberta-base", "family xlm-roberta", "gpt2"]),
+        ({"training": {"block": 256}}, ["alignment.training.block", "alignment.window"]),
+        ({"training": {"pooler": "avg-5"}}, ["avg-5", "layer 5", "demo-gpt2 has 4"]),
+        ({"samples": {"weights": {"opus": 0.5}}}, ["samples.weights", "opus"]),
+        (
+            {"training": {"selected_by": {"corpus": "pawsx", "shots": 0, "examples": 9}}},
+            ["selected_by.corpus", "pawsx", "demo-pawsx"],
+        ),
+        ({"evaluated": ["xcopa"], "languages": ["en", "zh"]}, ["data_root", "xcopa"]),
+        ({"translations": ["demo"]}, ["demo is among parallel.corpora"]),
+        ({"instructions": ["bactrian-x"], "languages": ["en", "ha"]}, ["alignment.languages"]),
+    ],
+)
+def test_what_alignment_cannot_do_stops_before_the_first_job(document, change, words):
+    settings = load_settings(merged(document, {"alignment": change}))
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    check_names(settings, *tables)
+    with pytest.raises(BabelscopeError) as caught:
+        check_alignment(settings, *tables[1:])
     for word in words:
         assert word in str(caught.value)
 

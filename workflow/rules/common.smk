@@ -6,12 +6,14 @@ from itertools import product
 from pathlib import Path
 
 from babelscope.config import (
+    ALIGNED,
     EVALUATED,
     MODULAR,
     STRATEGIES,
     WHOLE,
     Corpus,
     Model,
+    check_alignment,
     check_encoders,
     check_names,
     check_tickets,
@@ -21,11 +23,13 @@ from babelscope.config import (
 from babelscope.errors import BabelscopeError
 from babelscope.languages import Language
 from babelscope.representations.comparisons import (
+    ALIGNMENT_COMPARISONS,
     COMPARISONS,
     HEAD_MEASURES,
     MEASURES,
     TICKET_COMPARISONS,
     TICKET_MEASURES,
+    alignment_measures,
     parts_of,
 )
 from snakemake.exceptions import WorkflowError
@@ -55,6 +59,11 @@ TICKET_LANGS = settings.tickets.languages
 ENCODER_LANGS = settings.encoders.languages
 ENCODER_METHODS = settings.encoders.methods
 ENCODER_PAIRS = settings.encoders.pairs
+ALIGNMENT_LANGS = settings.alignment.languages
+ALIGNMENT_MODELS = settings.alignment.models
+ALIGNMENT_CORPORA = settings.alignment.evaluated
+ALIGNED_NETWORKS = ["base", *settings.alignment.networks]
+BUILT_GENERATORS = [name for name in ALIGNMENT_MODELS if models[name].source == "build"]
 SPLITS = ["train", "valid", "test"]
 DATASETS = sorted({task.corpus for task in (settings.tasks.ner, settings.tasks.nli)})
 GPUS = settings.compute.processes if settings.compute.device == "cuda" else 0
@@ -155,6 +164,26 @@ ENCODER_TABLES = [
     "transfer_points",
     "transfer_correlations",
 ]
+ALIGNMENT_TABLES = [
+    "corpus",
+    "scores",
+    "comparisons",
+    "gaps",
+    "similarity",
+    "training",
+    "cost",
+]
+ALIGNMENT_FIGURES = {  # by the rule that draws them
+    "accuracy": ["accuracy_{prompts}", "changes"],
+    "gaps": ["gaps_{prompts}"],
+    "training": ["training_curves"],
+    "layers": [
+        "retrieval_per_layer",
+        "cka_per_layer",
+        "alignment_uniformity_per_layer",
+    ],
+    "map": ["sentence_map"],
+}
 ENCODER_FIGURES = {  # by the rule that draws them
     "main": ["main_monolingual", "main_crosslingual"],
     "languages": ["per_language/{task}"],
@@ -169,8 +198,8 @@ wildcard_constraints:
     date=r"\d{8}",
     lang=any_of(LANGS),
     split="train|valid|test",
-    model=any_of(settings.models),
-    network="base|random|finetuned|ticket",
+    model=any_of([*settings.models, *ALIGNMENT_MODELS]),
+    network=any_of(["base", "random", "finetuned", "ticket", *ALIGNED]),
     task=any_of(settings.tickets.tasks),
     variant=any_of(settings.tickets.variants),
     kept=any_of(settings.tickets.kept),
@@ -179,8 +208,15 @@ wildcard_constraints:
     budget=any_of(BUDGETS),
     masks=any_of(["full", *BUDGETS]),
     subnetwork=any_of(["full", *LANGS]),
-    corpus=any_of([*settings.parallel.corpora, *settings.encoders.evaluated]),
-    pairs=any_of(ENCODER_PAIRS),
+    corpus=any_of(
+        [
+            *settings.parallel.corpora,
+            *settings.encoders.evaluated,
+            *settings.alignment.translations,
+            *ALIGNMENT_CORPORA,
+        ]
+    ),
+    pairs=any_of([*ENCODER_PAIRS, *settings.alignment.translations]),
     whole=any_of(WHOLE[1:]),
     method=any_of(ENCODER_METHODS),
     strategy=any_of(STRATEGIES),
@@ -240,7 +276,7 @@ def dump_of(wildcards):
 
 def tokenizer_of(wildcards):
     """Return the folder with a model's tokenizer."""
-    if wildcards.model in BUILT:
+    if wildcards.model in (*BUILT, *BUILT_GENERATORS):
         return "<results>/tokenizers/{model}"
     return "<resources>/models/{model}"
 
@@ -249,13 +285,13 @@ def base_of(wildcards):
     """Return the folder of a model before fine-tuning."""
     return (
         "<results>/models/{model}/base"
-        if wildcards.model in BUILT
+        if wildcards.model in (*BUILT, *BUILT_GENERATORS)
         else "<resources>/models/{model}"
     )
 
 
 def network_of(wildcards):
-    """Return the model folder of a network: base, random or finetuned; of a ticket the base's."""
+    """Return the model folder of a network: base, or what it became; of a ticket the base's."""
     if wildcards.network in ("base", "ticket"):
         return base_of(wildcards)
     if wildcards.network == "finetuned" and settings.mlm.eval_only:
@@ -296,7 +332,7 @@ def patterns_of(wildcards):
     row = corpora[wildcards.corpus]
     if not row.url.startswith("hf:"):
         return []
-    if row.kind in ("pairs", *EVALUATED):
+    if row.kind in ("pairs", "instructions", "choices", *EVALUATED):
         files = study_files(wildcards.corpus, "").values()
         paths = list(dict.fromkeys(file.removeprefix("/") for file in files))
         return [paths] if two_languages(row) else paths
@@ -329,18 +365,32 @@ def corpus_files(wildcards):
         return "<resources>/corpora/{corpus}"
     path = path.replace("{demo}", "<resources>/demo")
     path = path.replace("{data_root}", settings.data_root or "")
-    return list(dict.fromkeys(in_language(path, lang) for lang in LANGS))
+    langs = parallel_languages(wildcards)
+    return list(dict.fromkeys(in_language(path, lang) for lang in langs))
+
+
+def parallel_languages(wildcards):
+    """Return the languages that parallel text is read in: all, or those it is to align."""
+    aligns = wildcards.corpus in settings.alignment.translations
+    return ALIGNMENT_LANGS if aligns else LANGS
+
+
+def most_sentences(wildcards):
+    """Return how many parallel sentences are compared at most; what trains a model is taken whole."""
+    aligns = wildcards.corpus in settings.alignment.translations
+    return None if aligns else settings.parallel.max_sentences
 
 
 def corpus_paths(wildcards, input):
     """Return the file of a parallel corpus, or by language its files, as `read_parallel` takes it."""
+    langs = parallel_languages(wildcards)
     path = corpora[wildcards.corpus].path
     if "{fetched}" in path:
         path = path.replace("{fetched}", input.corpus)
-        files = [in_language(path, lang) for lang in LANGS]
+        files = [in_language(path, lang) for lang in langs]
     else:
         files = input.corpus if isinstance(input.corpus, list) else [input.corpus]
-    return dict(zip(LANGS, files)) if len(files) == len(LANGS) else files[0]
+    return dict(zip(langs, files)) if len(files) == len(langs) else files[0]
 
 
 def in_language(path, lang):
@@ -541,6 +591,7 @@ def study_targets(wildcards):
         "heads": heads_targets,
         "tickets": tickets_targets,
         "encoders": encoders_targets,
+        "alignment": alignment_targets,
     }
     return [file for study in settings.studies for file in studies[study](wildcards)]
 
@@ -591,8 +642,33 @@ def states_of_comparison(wildcards):
 
 
 def compared_languages(wildcards):
-    """Return the languages of a comparison: of tickets, those that have one."""
+    """Return the languages of a comparison: those of its study."""
+    if wildcards.comparison in ALIGNMENT_COMPARISONS:
+        return ALIGNMENT_LANGS
     return TICKET_LANGS if wildcards.comparison in TICKET_COMPARISONS else LANGS
+
+
+def poolings_of(wildcards):
+    """Return how states of a model are pooled; the first is what all measures compare."""
+    generates = wildcards.model in ALIGNMENT_MODELS
+    return (settings.alignment if generates else settings.encode).poolings
+
+
+def pooling_of(wildcards):
+    """Return the pooling of the states that measures compare."""
+    return poolings_of(wildcards)[0]
+
+
+def encoding_of(wildcards):
+    """Return how sentences are encoded."""
+    encoding = settings.encode.model_dump(exclude={"keep_states"})
+    return encoding | {"poolings": poolings_of(wildcards)}
+
+
+def window_of(wildcards):
+    """Return the length of the windows that a model is trained on."""
+    generates = wildcards.model in ALIGNMENT_MODELS
+    return settings.alignment.window if generates else settings.mlm.window
 
 
 def shown_similarities():
@@ -793,9 +869,34 @@ def encoder_figures(rule):
 
 
 def languages_of(name):
-    """Return the languages of the encoders study that a corpus has."""
+    """Return the languages that a corpus has, of the studies that use it."""
+    used = [
+        *(ENCODER_LANGS if name in encoder_corpora() else ()),
+        *(ALIGNMENT_LANGS if name in alignment_corpora() else ()),
+    ]
     codes = corpora[name].codes
-    return [lang for lang in ENCODER_LANGS if lang in codes or not codes]
+    return [lang for lang in dict.fromkeys(used) if lang in codes or not codes]
+
+
+def encoder_corpora():
+    """Return the corpora of the encoders study."""
+    return [*ENCODER_PAIRS, *settings.encoders.evaluated]
+
+
+def alignment_corpora():
+    """Return the corpora of the alignment study."""
+    alignment = settings.alignment
+    return [*alignment.instructions, *alignment.translations, *ALIGNMENT_CORPORA]
+
+
+def translation_tables(wildcards):
+    """Return the tables of the corpora whose sentences are translated."""
+    return [
+        f"<results>/text/parallel/{name}.parquet"
+        if corpora[name].kind == "parallel"
+        else f"<results>/text/pairs/{name}/read.parquet"
+        for name in settings.alignment.translations
+    ]
 
 
 def translated_languages(name):
@@ -844,30 +945,61 @@ def study_corpus(wildcards):
 
 
 def corpus_sources(wildcards):
-    """Return what a corpus of encoders is read from: its files, or the folder they come in.
+    """Return what a corpus of sentences or choices is read from; see `sources_of`."""
+    return sources_of(study_corpus(wildcards))
+
+
+def sources_of(name):
+    """Return the files of a corpus, or the folder they come in.
 
     Files that are not there are left out; the job says which, and in which language.
     """
-    name = study_corpus(wildcards)
     row = corpora[name]
     if "{fetched}" in row.path:
         return f"<resources>/corpora/{name}"
     if "{demo}" in row.path:
-        return f"<resources>/demo/{row.kind}"
+        return f"<resources>/demo/{row.path.split('/')[1]}"
     files = study_files(name, settings.data_root)
     return [file for file in dict.fromkeys(files.values()) if Path(file).exists()]
 
 
 def corpus_places(wildcards, input):
-    """Return the files of a corpus of encoders by language, pair of languages, split or part."""
-    name = study_corpus(wildcards)
+    """Return the files of a corpus by language, pair of languages, split or part."""
+    return places_below(study_corpus(wildcards), input.sources)
+
+
+def places_below(name, sources):
+    """Return where the files of a corpus are, given what `sources_of` names."""
     path = corpora[name].path
     root = settings.data_root
     if "{fetched}" in path:
-        root = str(input.sources)
+        root = str(sources)
     elif "{demo}" in path:
-        root = str(Path(input.sources).parent)
+        root = str(Path(str(sources)).parent)
     return study_files(name, root)
+
+
+def instruction_sources(wildcards):
+    """Return what the corpora of instructions are read from, one after the other."""
+    found = [sources_of(name) for name in settings.alignment.instructions]
+    return [
+        file for some in found for file in ([some] if isinstance(some, str) else some)
+    ]
+
+
+def instruction_places(wildcards, input):
+    """Return the file of each language, by corpus of instructions."""
+    paths = iter(input.instructions)
+    places = {}
+    for name in settings.alignment.instructions:
+        sources = sources_of(name)
+        if isinstance(sources, str):  # a folder, whose path is known only now
+            sources = next(paths)
+        else:
+            for _ in sources:
+                next(paths)
+        places[name] = places_below(name, sources)
+    return places
 
 
 def study_files(name, root):
@@ -1025,3 +1157,65 @@ def pair_training(path):
         for key, value in section(path).items()
         if key not in TASK_HOUSEKEEPING
     }
+
+
+def family_of(wildcards):
+    """Return the family of a model."""
+    return models[wildcards.model].family
+
+
+def generator_windows(wildcards):
+    """Return the windows of text that a built generative model is trained on."""
+    built = ALIGNMENT_LANGS if wildcards.model in BUILT_GENERATORS else []
+    return [f"<results>/text/chunks/{{model}}/{lang}/train.arrow" for lang in built]
+
+
+def selecting_choices(wildcards):
+    """Return the choices by which a training tells its best checkpoint, if it does."""
+    chosen = settings.alignment.training.selected_by
+    return f"<results>/text/choices/{chosen.corpus}.parquet" if chosen else []
+
+
+def prompts_of(names):
+    """Return the files with the prompts of some corpora of choices."""
+    formats = dict.fromkeys(corpora[name].format for name in names)
+    return [str(ROOT / "config" / "prompts" / f"{name}.yaml") for name in formats]
+
+
+def selecting_prompts(wildcards):
+    """Return the file with the prompts of `selecting_choices`."""
+    chosen = settings.alignment.training.selected_by
+    return prompts_of([chosen.corpus] if chosen else [])
+
+
+def alignment_targets(wildcards):
+    """Return every table and figure of the alignment study."""
+    try:
+        check_alignment(settings, corpora, models)
+    except BabelscopeError as error:
+        raise WorkflowError(str(error)) from None
+    return [file for model in ALIGNMENT_MODELS for file in alignment_files(model)]
+
+
+def alignment_files(model):
+    """Return one model's tables and figures of the alignment study."""
+    return expand(
+        "<results>/tables/alignment/{model}/{table}.{kind}",
+        model=model,
+        table=ALIGNMENT_TABLES,
+        kind=["parquet", "csv"],
+    ) + expand(
+        "<results>/figures/alignment/{model}/{figure}.{kind}",
+        model=model,
+        figure=[name for rule in ALIGNMENT_FIGURES for name in alignment_figures(rule)],
+        kind=["png", "pdf", "csv"],
+    )
+
+
+def alignment_figures(rule):
+    """Return the figures of the alignment study that a rule draws."""
+    return [
+        figure.replace("{prompts}", prompts)
+        for figure in ALIGNMENT_FIGURES[rule]
+        for prompts in (settings.alignment.prompts if "{" in figure else [""])
+    ]

@@ -4,7 +4,7 @@ Requires the states of every side of a comparison,
 `<results>/states/{model}/{network}/s{seed}/{subnetwork}/{corpus}`; which comparisons there are, and
 which measures they are made with, is in `babelscope.representations.comparisons`. Makes
 `<results>/similarity/{model}/s{seed}/{corpus}/{comparison}/{measure}.parquet`, one tidy row per score
-of states pooled by the first of `encode.poolings`, of retrieval by each; and
+of states pooled by the first of `poolings_of`, of retrieval by each; and
 `<results>/scores/typology/{model}/s{seed}/{corpus}.parquet` with the points it is computed from.
 """
 
@@ -39,7 +39,7 @@ rule compute_cka:
         ),
         languages=compared_languages,
         pivot=settings.pivot,
-        pooling=settings.encode.poolings[0],
+        pooling=pooling_of,
         settings=section("compare", "blocks", "seed"),
     script:
         "../scripts/compute_cka.py"
@@ -75,7 +75,7 @@ rule compute_rsa:
         ),
         languages=compared_languages,
         pivot=settings.pivot,
-        pooling=settings.encode.poolings[0],
+        pooling=pooling_of,
         settings=section("compare", "blocks", "ridge_folds", "seed"),
     script:
         "../scripts/compute_rsa.py"
@@ -112,7 +112,7 @@ rule compute_isomorphism:
         ),
         languages=compared_languages,
         pivot=settings.pivot,
-        pooling=settings.encode.poolings[0],
+        pooling=pooling_of,
         settings=section("compare", "blocks", "parts", "seed"),
     script:
         "../scripts/compute_isomorphism.py"
@@ -147,10 +147,46 @@ rule compute_retrieval:
         ),
         languages=compared_languages,
         pivot=settings.pivot,
-        poolings=settings.encode.poolings,
+        poolings=poolings_of,
         settings=section("compare", "margin", "neighbours", "seed"),
     script:
         "../scripts/compute_retrieval.py"
+
+
+rule compute_uniformity:
+    """How near translations lie to each other, and how evenly sentences spread over the sphere."""
+    input:
+        states=states_of_comparison,
+    output:
+        scores="<results>/similarity/{model}/s{seed}/{corpus}/{comparison}/uniformity.parquet",
+    log:
+        "<logs>/compute_uniformity/{model}/s{seed}/{corpus}/{comparison}.log",
+    benchmark:
+        "<benchmarks>/compute_uniformity/{model}/s{seed}/{corpus}/{comparison}.tsv"
+    wildcard_constraints:
+        comparison=any_of(MEASURES["uniformity"]),
+    retries: 1
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=doubling(2000),
+        runtime=240,
+    params:
+        code=digest(
+            "representations/uniformity.py",
+            "representations/comparisons.py",
+            "representations/jackknife.py",
+            "representations/rows.py",
+            "representations/scores.py",
+            "representations/states.py",
+        ),
+        languages=compared_languages,
+        pivot=settings.pivot,
+        pooling=pooling_of,
+        settings=section("compare", "blocks", "seed"),
+    script:
+        "../scripts/compute_uniformity.py"
 
 
 rule compute_typology:

@@ -6,7 +6,7 @@ Requires parallel text, `<results>/text/parallel/{corpus}.parquet`, the model fo
 `ticket`, which is the base model under a language's ticket, that of the task `tickets.encoded`,
 `<results>/masks/{model}/s{seed}/{task}/{subnetwork}/ticket/k{kept}.safetensors`. Makes
 `<results>/states/{model}/{network}/s{seed}/{subnetwork}/{corpus}/{lang}.safetensors` for every
-language that the corpus has, with a tensor for each of `encode.poolings`.
+language that the corpus has, with a tensor for each pooling of `poolings_of`.
 """
 
 
@@ -37,7 +37,7 @@ rule encode_corpus:
     params:
         version=2,
         max_sentences=settings.parallel.max_sentences,
-        settings=settings.encode.model_dump(exclude={"keep_states"}),
+        settings=encoding_of,
         compute=section("compute", "device", "precision"),
     script:
         "../scripts/encode_corpus.py"

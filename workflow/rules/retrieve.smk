@@ -19,6 +19,9 @@ rule build_demo:
         sts=directory("<resources>/demo/sts"),
         topics=directory("<resources>/demo/topics"),
         reading=directory("<resources>/demo/reading"),
+        instructions=directory("<resources>/demo/instructions"),
+        pawsx=directory("<resources>/demo/pawsx"),
+        storycloze=directory("<resources>/demo/storycloze"),
     log:
         "<logs>/build_demo.log",
     benchmark:
@@ -30,7 +33,7 @@ rule build_demo:
         mem_mb=2000,
         runtime=30,
     params:
-        version=3,
+        version=4,
         settings=section("demo"),
         languages={lang: languages[lang].wiki for lang in LANGS},
         date=settings.dumps.date["default"],

@@ -104,7 +104,9 @@ rule read_parallel:
     benchmark:
         "<benchmarks>/read_parallel/{corpus}.tsv"
     wildcard_constraints:
-        corpus=any_of(settings.parallel.corpora),
+        corpus=any_of(
+            [*settings.parallel.corpora, *settings.alignment.translations]
+        ),
     conda:
         "../../envs/text.yaml"
     threads: 1
@@ -114,10 +116,10 @@ rule read_parallel:
     params:
         code=digest("corpus/parallel.py", "corpus/rows.py"),
         paths=corpus_paths,
-        languages=LANGS,
+        languages=parallel_languages,
         reading=reading_of,
         missing=settings.parallel.missing,
-        max_sentences=settings.parallel.max_sentences,
+        max_sentences=most_sentences,
     script:
         "../scripts/read_parallel.py"
 

@@ -59,7 +59,7 @@ rule pack_chunks:
         runtime=120,
     params:
         version=1,
-        window=settings.mlm.window,
+        window=window_of,
     script:
         "../scripts/pack_chunks.py"
 

@@ -591,7 +591,7 @@ class Alignment(Section):
     build: CausalTraining
     instructions: list[Name] = Field(description="rows of corpora.tsv of the kind instructions")
     translations: list[Name] = Field(
-        description="rows of the kind parallel, whose sentences are translated"
+        description="rows of the kinds parallel and pairs, whose sentences are translated"
     )
     samples: Samples
     networks: Annotated[list[Aligned], Field(min_length=1)]
@@ -937,7 +937,7 @@ def check_names(
         ("encoders.pairs", encoders.pairs, ("pairs",)),
         ("encoders.evaluated", encoders.evaluated, EVALUATED),
         ("alignment.instructions", alignment.instructions, ("instructions",)),
-        ("alignment.translations", alignment.translations, ("parallel",)),
+        ("alignment.translations", alignment.translations, ("parallel", "pairs")),
         ("alignment.evaluated", alignment.evaluated, ("choices",)),
     ):
         wrong = [name for name in used if corpora[name].kind not in kinds]
@@ -1088,9 +1088,9 @@ def check_alignment(
     BabelscopeError
         If its languages are not among those of the configuration or lack the pivot, a model does
         not generate or is also one of `models`, a length or layer is beyond what a built model
-        has, a setting names a corpus that the study does not use, a corpus of training samples lacks
-        one of its languages or one of choices has none of them, translations are also what is
-        compared, or there is no folder of real files that a corpus is read from.
+        has, a setting names a corpus that the study does not use, a corpus of samples lacks one of
+        its languages or one of choices has none of them, translations are also what is compared,
+        or there is no folder of real files that a corpus is read from.
     """
     alignment = settings.alignment
     training = alignment.training
@@ -1153,8 +1153,8 @@ def check_alignment(
     compared = [name for name in alignment.translations if name in settings.parallel.corpora]
     if compared:
         raise BabelscopeError(
-            f"config: alignment.translations: {', '.join(compared)} is among parallel.corpora, whose"
-            " sentences are compared: no model may have been trained on them.",
+            f"config: alignment.translations: {', '.join(compared)} is among parallel.corpora;"
+            " what is compared, no model may have been trained on.",
             "Name other translations.",
         )
     for name in used:
