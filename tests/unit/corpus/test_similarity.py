@@ -2,13 +2,16 @@
 
 import json
 import unicodedata
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from babelscope.config import Corpus, read_rows
 from babelscope.corpus.similarity import read_similarity
 from babelscope.errors import BabelscopeError
 
+CORPORA = Path(__file__).resolve().parents[3] / "config" / "corpora.tsv"
 ROWS = [("It rains.", "Rain falls.", 4.5), ('He said "no".', "Yes, no", 1.25), ("Café", "Bar", 0)]
 COLUMNS = ["sentence1", "sentence2", "score"]
 
@@ -106,7 +109,9 @@ def test_scores_that_are_all_equal(tmp_path):
 @pytest.mark.parametrize("format", ["tsv", "csv", "jsonl"])
 def test_a_missing_column(format, tmp_path):
     path = write(tmp_path / f"a.{format}", ROWS, ["sentence1", "sentence2", "similarity"])
-    with pytest.raises(BabelscopeError, match=rf"a\.{format}.*: no column score; there are"):
+    with pytest.raises(
+        BabelscopeError, match=rf"a\.{format}.*: no column score or relatedness_score; there are"
+    ):
         read({"en": path}, format)
     with pytest.raises(ValueError, match="no reader"):
         read({"en": path}, "xlsx")
@@ -258,6 +263,59 @@ def test_plain_lines_have_the_same_scores_in_every_language(tmp_path):
             BabelscopeError, match=r"others\.txt does not hold .*scores\.txt, line 1"
         ):
             read(files, "lines")
+
+
+BARE = """Ein Hund.,Ein Hund.,5.0
+"Ein Hund, der bellt.",Ein Hund.,3.8
+Eine Frau.,"Sie sagte ""nein"".",0.0
+"""
+SICK = "pair_ID\tsentence_A\tsentence_B\tentailment_label\trelatedness_score\tSemEval_set\n"
+SICK_NL = f"""{SICK}1\tEen hond\tTwee "honden"\tNEUTRAL\t4.5\tTRAIN
+7\tDe bal\tEen bal\tNEUTRAL\t3\tTEST
+"""
+SICK_FR = """,sentence_A,sentence_B,relatedness_score
+0,"Un chien, noir",Deux chiens,4.5
+1,Le ballon,Un ballon,3.0
+"""
+NEWS = """{"id": "1_2", "score": 3.0, "sentence1": "Erste Nachricht", "sentence2": "Zweite"}
+{"id": "3_4", "score": 1.0, "sentence1": "", "sentence2": "Leer"}
+{"id": "5_6", "score": 4.0, "sentence1": "Dritte", "sentence2": "Dritte"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "text", "pairs"),
+    [
+        ("stsb-multi", "de", BARE, [("1", "Ein Hund.", 5.0), ("2", "Ein Hund, der bellt.", 3.8)]),
+        ("sick-nl", "nl", SICK_NL, [("1", "Een hond", 4.5), ("7", "De bal", 3.0)]),
+        ("sick-fr", "fr", SICK_FR, [("1", "Un chien, noir", 4.5), ("2", "Le ballon", 3.0)]),
+        ("sts22", "de", NEWS, [("1", "Erste Nachricht", 3.0), ("3", "Dritte", 4.0)]),
+        ("sts22-cross", "de/en", NEWS, [("1", "Erste Nachricht", 3.0), ("3", "Dritte", 4.0)]),
+    ],
+)
+def test_folders_as_they_are_published(name, key, text, pairs, tmp_path):
+    """Rows of corpora.tsv, whose files are in the layout of their archives."""
+    row = read_rows(CORPORA, Corpus)[name]
+    spoken = key.split("/")
+    named = {"lang": spoken[0], "lang1": spoken[0], "lang2": spoken[-1]}
+    path = Path(row.path.format(data_root=tmp_path, fetched=tmp_path, **named))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    low, high = map(float, row.labels.split())
+    table, _ = read({key: path}, row.format, (low, high), row.id_column)
+    found = table[["pair_id", "sentence1", "score"]].itertuples(index=False, name=None)
+    assert list(found)[:2] == pairs
+    assert set(spoken) <= set(row.languages.split())
+
+
+def test_a_bare_table_is_told_by_its_numbers(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("first,second,grade\nA dog.,A cat.,2.0\n")
+    with pytest.raises(BabelscopeError, match="no column sentence1 or sentence_A; there are first"):
+        read({"en": path}, "csv")
+    path.write_text("A dog.,A cat.,2.0\nA dog.,A cat\n")
+    with pytest.raises(BabelscopeError, match="line 2: 2 cells, but the header has 3"):
+        read({"en": path}, "csv")
 
 
 def test_sentences_are_composed_and_stripped(tmp_path):

@@ -54,7 +54,11 @@ def read_tsv(
 
 
 def read_csv(
-    path: str | Path, needed: Sequence[str] = (), *, separator: str = ","
+    path: str | Path,
+    needed: Sequence[str] = (),
+    *,
+    separator: str = ",",
+    header: Sequence[str] | None = None,
 ) -> Iterator[tuple[Place, dict[str, str]]]:
     """Yield the rows of a table by column: cells may be quoted, and then hold line breaks.
 
@@ -66,6 +70,8 @@ def read_csv(
         Columns that must be there. The name of a column may be empty, as that of an index is.
     separator
         What stands between cells: a comma, or a tab in tables that pandas wrote so.
+    header
+        As in :func:`read_tsv`.
 
     Yields
     ------
@@ -84,7 +90,6 @@ def read_csv(
         )
         reader = csv.reader(lines, delimiter=separator, strict=True)
         begins = 1
-        header: list[str] | None = None
         try:
             for cells in reader:
                 place, begins = f"{path}, line {begins}", reader.line_num + 1

@@ -1,5 +1,6 @@
 """Pairs of sentences with a score of similarity or relatedness, in one language and across two."""
 
+import csv
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +22,15 @@ from babelscope.corpus.rows import (
     read_tsv,
 )
 from babelscope.errors import BabelscopeError
-from babelscope.io import read_lines
+from babelscope.io import open_text, read_lines
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ["pair_id", "language1", "language2", "sentence1", "sentence2", "score"]
 ENGLISH = "en"  # the language of the first two columns of `stsb`
+SENTENCES = (("sentence1", "sentence_A"), ("sentence2", "sentence_B"))
+SCORE = ("score", "relatedness_score")
+PLAIN = ("sentence1", "sentence2", "score")  # of a table without a header
 STSB = ("sentence1", "sentence2", "score", "s1_translation", "s2_translation")
 ROUNDING = 1e-3  # by which the same score differs between files
 
@@ -73,10 +77,12 @@ def read_similarity(
         sentences, the second ones, and the scores, which are the same for all languages.
     format
         ``tsv`` (not quoted), ``csv`` and ``jsonl``: columns ``sentence1``, ``sentence2`` and
-        ``score``. ``semrel``, as SemRel2024 is published: CSV with ``PairID``, ``Score`` and
-        ``Text``, in which a line break, or else a tab, parts the two sentences. ``stsb``, as
-        Kardes-NLU publishes translations of STS-B: CSV with an index, ``sentence1`` and
-        ``sentence2`` in English, ``score``, ``s1_translation`` and ``s2_translation``, the same
+        ``score``, or as SICK calls them, ``sentence_A``, ``sentence_B`` and ``relatedness_score``.
+        ``csv`` may be without a header, as May (2021) publishes translations of STS-B, if there are
+        no other columns than these. ``semrel``, as SemRel2024 is published: CSV with ``PairID``,
+        ``Score`` and ``Text``, in which a line break, or else a tab, parts the two sentences.
+        ``stsb``, as Kardes-NLU publishes translations of STS-B: CSV with an index, ``sentence1``
+        and ``sentence2`` in English, ``score``, ``s1_translation`` and ``s2_translation``, the same
         rows in every file. ``lines``, as Hercig and Kral (2021) publish translations of STS17:
         plain text, line n of all files belongs together. Files may be compressed.
     scale
@@ -110,8 +116,8 @@ def read_similarity(
     References
     ----------
     Cer et al. (2017), SemEval-2017 Task 1. Ousidhoum et al. (2024), SemRel2024. Senel et al.
-    (2024), Kardes-NLU. Hercig and Kral (2021), Evaluation Datasets for Cross-lingual Semantic
-    Textual Similarity.
+    (2024), Kardes-NLU. Marelli et al. (2014), SICK. Hercig and Kral (2021), Evaluation Datasets for
+    Cross-lingual Semantic Textual Similarity.
     """
     if format == "stsb":
         groups, extra = _read_stsb(files, pivot)
@@ -194,13 +200,21 @@ def _read_pairs(
 
 
 def _read(file: str, format: str, id_column: str) -> Iterator[Scored]:
-    readers = {"tsv": read_tsv, "csv": read_csv, "jsonl": read_records}
+    readers = {"tsv": read_tsv, "csv": _read_plain_csv, "jsonl": read_records}
     if format not in readers:
         raise ValueError(f"no reader of similarity for the format {format!r}")
     for number, (place, row) in enumerate(readers[format](file), start=1):
         name = str(find_cell(row, (id_column,), place)) if id_column else str(number)
-        first, second = (find_text(row, (column,), place) for column in ("sentence1", "sentence2"))
-        yield Scored(name, place, first, second, find_cell(row, ("score",), place))
+        first, second = (find_text(row, columns, place) for columns in SENTENCES)
+        yield Scored(name, place, first, second, find_cell(row, SCORE, place))
+
+
+def _read_plain_csv(file: str) -> Iterator[tuple[Place, dict[str, str]]]:
+    """Yield the rows of a table, whose header, if it has none, is that of this package."""
+    with open_text(file) as lines:
+        first = next(csv.reader(lines), [])
+    bare = len(first) == 3 and not math.isnan(_number(first[2]))
+    return read_csv(file, header=PLAIN if bare else None)
 
 
 def _read_semrel(file: str) -> Iterator[Scored]:
