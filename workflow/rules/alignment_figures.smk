@@ -100,11 +100,12 @@ rule collect_alignment_scores:
         "<benchmarks>/collect_alignment_scores/{model}.tsv"
     wildcard_constraints:
         model=any_of(ALIGNMENT_MODELS),
+    retries: 1
     conda:
         "../../envs/encoders.yaml"
     threads: 1
     resources:
-        mem_mb=doubling(2000),
+        mem_mb=doubling(4000),
         runtime=120,
     params:
         code=digest(

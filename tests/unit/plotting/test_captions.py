@@ -59,3 +59,5 @@ def test_a_figure_is_named_alike_everywhere(request, rules):
     assert {name.replace("{tasks}", "") for name in figures_of(request, "TICKET")} == made
     made = set(re.findall(r"\"<results>/figures/encoders/\{+model\}+/(.+)\.png", rules))
     assert figures_of(request, "ENCODER") == made
+    made = set(re.findall(r"\"<results>/figures/alignment/\{+model\}+/(.+)\.png", rules))
+    assert figures_of(request, "ALIGNMENT") == made
