@@ -158,6 +158,17 @@ def test_a_sentence_after_a_german_colon_begins_with_a_capital():
         ("ru", "continent:country:Philippines", 1, "Филиппины находятся в Азии."),
         ("ru", "continent:country:France", 1, "Франция находится в Европе."),
         ("hi", "food:animal:golden eagle", 1, "सुनहरे गरुड़ का भोजन मांस है।"),
+        ("hi", "food:animal:ostrich", 1, "शुतुरमुर्ग का भोजन पौधे हैं।"),
+        ("ur", "food:animal:golden eagle", 1, "سنہری عقاب کی خوراک گوشت ہے۔"),
+        ("ur", "food:animal:ostrich", 1, "شتر مرغ کی خوراک پودے ہیں۔"),
+        ("ur", "discoverer:element:radium", 0, "ریڈیم کی دریافت میں میری کیوری شریک تھیں۔"),
+        ("ur", "discoverer:element:neon", 0, "نیون کی دریافت میں ولیم رامزے شریک تھے۔"),
+        ("ur", "profession:person:Jane Austen", 0, "جین آسٹن کو ادیبہ کے طور پر جانا جاتا ہے۔"),
+        ("ur", "state:element:silver", 0, "چاندی عام درجہ حرارت پر ٹھوس ہوتی ہے۔"),
+        ("ur", "state:element:gold", 0, "سونا عام درجہ حرارت پر ٹھوس ہوتا ہے۔"),
+        ("hi", "state:element:silver", 2, "कमरे के ताप पर चाँदी ठोस अवस्था में रहती है।"),
+        ("hi", "state:element:gold", 2, "कमरे के ताप पर सोना ठोस अवस्था में रहता है।"),
+        ("hi", "script:language:Chinese", 0, "चीनी भाषा के लिए चीनी अक्षरों का प्रयोग होता है।"),
     ],
 )
 def test_words_agree(language, fact, pattern, expected):
