@@ -21,7 +21,7 @@ with job(snakemake):
     figure = network_layers(shown, languages, ylabels=ylabels, chance=guess, **line)
     save_figure(figure, shown, out.retrieval)
 
-    ylabels = {"cka": f"CKA with {languages[pivot]['english']}", "kept": "CKA with untouched"}
+    ylabels = {"cka": f"CKA with {languages[pivot]['english']}", "kept": "CKA, before and after"}
     parts = [network_curves(table, pivot, LAYERS["cka"])]
     parts.append(network_curves(table, pivot, LAYERS["kept"], within=False))
     shown = pd.concat(parts, ignore_index=True)
