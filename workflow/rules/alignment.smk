@@ -170,7 +170,9 @@ rule evaluate_in_context:
     """Accuracy of one network in choosing the likeliest answer, with and without examples."""
     input:
         model=network_of,
-        choices=expand("<results>/text/choices/{corpus}.parquet", corpus=ALIGNMENT_CORPORA),
+        choices=expand(
+            "<results>/text/choices/{corpus}.parquet", corpus=ALIGNMENT_CORPORA
+        ),
         prompts=prompts_of(ALIGNMENT_CORPORA),
     output:
         scores="<results>/scores/in_context/{model}/{network}/s{seed}.parquet",

@@ -892,9 +892,11 @@ def alignment_corpora():
 def translation_tables(wildcards):
     """Return the tables of the corpora whose sentences are translated."""
     return [
-        f"<results>/text/parallel/{name}.parquet"
-        if corpora[name].kind == "parallel"
-        else f"<results>/text/pairs/{name}/read.parquet"
+        (
+            f"<results>/text/parallel/{name}.parquet"
+            if corpora[name].kind == "parallel"
+            else f"<results>/text/pairs/{name}/read.parquet"
+        )
         for name in settings.alignment.translations
     ]
 

@@ -104,9 +104,7 @@ rule read_parallel:
     benchmark:
         "<benchmarks>/read_parallel/{corpus}.tsv"
     wildcard_constraints:
-        corpus=any_of(
-            [*settings.parallel.corpora, *settings.alignment.translations]
-        ),
+        corpus=any_of([*settings.parallel.corpora, *settings.alignment.translations]),
     conda:
         "../../envs/text.yaml"
     threads: 1
