@@ -55,7 +55,7 @@ def encodings(monkeypatch):
 def test_the_pivot_does_not_change(study, batches, encodings):
     """Its folders stay, and its vectors are those of evaluation in every epoch, despite dropout."""
     before = study.contents("en"), study.contents("de"), study.contents("source")
-    study.train_alignment(max_steps=24)
+    study.train_alignment(max_steps=36)
     assert (study.contents("en"), study.contents("de"), study.contents("source")) == before
     assert len(encodings) == 1
     pivot = build_encoder(study.source, study.modules["en"], name="en")
