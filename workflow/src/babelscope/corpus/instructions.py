@@ -97,7 +97,7 @@ def make_instruction_pairs(
     for the sample. All rows come once, in random order, before any comes again. In the paper's
     program rows belong together by position, and there is one sample too many.
 
-    Rows wait on disk beside the outputs. Memory grows by four bytes per row and language.
+    Rows wait on disk beside the outputs. Memory grows by eight bytes per row and language.
 
     References
     ----------

@@ -114,7 +114,7 @@ def _match(corpus: MatchedCorpus, valid: float) -> None:
     pivot, *others = corpus.languages
     for split in SPLITS:
         corpus.numbers[split] = array("I")
-    for number, identity in corpus.rows.match(len(corpus.languages)):
+    for number, identity in enumerate(corpus.rows.match(corpus.languages)):
         corpus.numbers[_split(identity, valid)].append(number)
     total = sum(map(len, corpus.numbers.values()))
     if not total:
@@ -124,9 +124,7 @@ def _match(corpus: MatchedCorpus, valid: float) -> None:
             "The same row needs the same id in every file; correct that, or take fewer languages.",
         )
     for language in others:
-        same = bytearray(total + 1)
-        for number in corpus.rows.equal(pivot, language):
-            same[number] = True
+        same = bytearray(corpus.rows.equal(pivot, language))
         for split, numbers in corpus.numbers.items():
             pairs = array("I", (number for number in numbers if not same[number]))
             corpus.pairs[split, language] = pairs

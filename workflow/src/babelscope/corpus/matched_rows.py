@@ -1,7 +1,10 @@
 """Rows that belong together by their id, kept on disk however the files order them."""
 
 import sqlite3
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,9 @@ CACHE = 2**15  # kB of the database that are held in memory
 
 
 class MatchedRows:
-    """Three texts per id and language; the ids that every language has are numbered.
+    """Three texts per id and language; the ids that every language has are numbered from 0.
+
+    In memory are four bytes for each of these, per language.
 
     Parameters
     ----------
@@ -27,6 +32,7 @@ class MatchedRows:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._places: dict[str, array[int]] = {}
         self._database = sqlite3.connect(path, isolation_level=None)
         for statement in (
             "pragma journal_mode = off",
@@ -34,7 +40,6 @@ class MatchedRows:
             f"pragma cache_size = -{CACHE}",
             "create table texts (id text, language text, first text, second text, third text)",
             "create unique index place on texts (id, language)",
-            "create table matched (number integer primary key, id text)",
             "begin",
         ):
             self._run(statement)
@@ -56,34 +61,32 @@ class MatchedRows:
         except UnicodeEncodeError as error:
             raise BabelscopeError(f"{place}: half a character ({error}).", REPAIR) from error
 
-    def match(self, languages: int) -> Iterator[tuple[int, str]]:
-        """Give numbers from 1 to the ids that so many languages have, and yield both."""
-        self._run(
-            "insert into matched (id) select id from texts group by id having count(*) = ?"
-            " order by id",
-            languages,
-        )
-        yield from self._run("select number, id from matched order by number")
+    def match(self, languages: Sequence[str]) -> Iterator[str]:
+        """Yield the ids that all these languages have, sorted; they are numbered in that order."""
+        self._places = {language: array("I") for language in languages}
+        rows = self._run("select id, language, rowid from texts order by id")
+        for name, group in groupby(rows, key=itemgetter(0)):
+            places = {language: place for _, language, place in group}
+            if self._places.keys() <= places.keys():
+                for language, found in self._places.items():
+                    found.append(places[language])
+                yield name
 
-    def equal(self, language: str, other: str) -> Iterator[int]:
-        """Yield the numbers of the ids whose first texts are the same in two languages."""
-        found = self._run(
-            "select number from matched"
-            " join texts as one on one.id = matched.id and one.language = ?"
-            " join texts as two on two.id = matched.id and two.language = ?"
-            " where one.first = two.first",
-            language,
-            other,
-        )
-        return (number for (number,) in found)
+    def equal(self, language: str, other: str) -> Iterator[bool]:
+        """Yield, number by number, whether the first texts of two languages are the same."""
+        for places in zip(self._places[language], self._places[other], strict=True):
+            found = self._run(
+                "select one.first = two.first from texts as one, texts as two"
+                " where one.rowid = ? and two.rowid = ?",
+                *places,
+            )
+            yield bool(found.fetchone()[0])
 
     def find(self, number: int, language: str) -> tuple[str, str, str, str]:
         """Return the id of a number and its texts in a language."""
+        place = self._places[language][number]
         return self._run(
-            "select texts.id, first, second, third from matched join texts using (id)"
-            " where number = ? and language = ?",
-            number,
-            language,
+            "select id, first, second, third from texts where rowid = ?", place
         ).fetchone()
 
     def close(self) -> None:
