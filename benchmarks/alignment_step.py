@@ -69,7 +69,8 @@ class Study:
                 "max_tokens": shape.window,
             }
         )
-        pairs = Pairs(self.texts, [PairSet("pairs", ["target", "pivot"], numbers)])
+        spoken = {"target": range(3 * rows), "pivot": range(3 * rows, 6 * rows)}
+        pairs = Pairs(self.texts, [PairSet("pairs", list(spoken), numbers)], spoken)
         self.order = Turns(streams_of(pairs, "both", self.settings, seed=0), self.settings)
         self.numbers = numbers
 
