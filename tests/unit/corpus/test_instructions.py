@@ -214,6 +214,17 @@ def test_of_more_languages_the_pivot_is_one_side_and_change_turns_it(change, tmp
             assert sample["lang1"] in (sample["source_lang"], sample["target_lang"])
 
 
+def test_a_row_is_not_paired_again_before_the_others_in_whatever_language(tmp_path):
+    codes = ("en", "de", "zh", "ar")
+    samples, _ = make(
+        tmp_path, {"bx": corpus(tmp_path, codes, count=100)}, languages=codes, repeat=2.0
+    )
+    for found in samples.values():
+        paired = [number_of(sample["sent0"]) for sample in found]
+        half = len(paired) // 2
+        assert len(set(paired[:half])) == len(set(paired[half:])) == half
+
+
 def test_the_first_language_need_not_be_the_pivot(tmp_path):
     samples, _ = make(tmp_path, {"bx": corpus(tmp_path)}, languages=("de", "en"))
     assert {sample["lang0"] for sample in all_of(samples)} == {"en"}

@@ -3,7 +3,7 @@
 import random
 import shutil
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,10 +94,11 @@ def make_instruction_pairs(
     perhaps ``sent2``, a hard negative in ``lang1``; ``clm_text``, whose first ``clm_prompt_len``
     characters are the prompt; ``source_lang`` and ``target_lang`` of prompt and answer; ``corpus``
     and ``id``. Beside an instruction stands another row's pair, in the pivot and a language drawn
-    for the sample. All rows come once, in random order, before any comes again. In the paper's
+    for the sample. Both instructions and pairs come once each, in random order, before any comes
+    again; so neighbours, which are each other's negatives, are different rows. In the paper's
     program rows belong together by position, and there is one sample too many.
 
-    Rows wait on disk beside the outputs. Memory grows by eight bytes per row and language.
+    Rows wait on disk beside the outputs. Memory grows by five bytes per row and language.
 
     References
     ----------
@@ -163,6 +164,15 @@ def _cycle(numbers: array, generator: random.Random) -> Iterator[int]:
         yield from numbers
 
 
+def _pairs(corpus: MatchedCorpus, split: str, generator: random.Random) -> Callable[[str], int]:
+    """Return what gives, for a language, the number of a row whose sentences are paired.
+
+    No row comes again before the others, in whatever language, so that neighbours differ.
+    """
+    numbers = _cycle(corpus.numbers[split][:], generator)
+    return lambda language: next(n for n in numbers if corpus.differs[language][n])
+
+
 def _mix(
     streams: Sequence[Iterator[Sample]], sizes: Sequence[int], generator: random.Random
 ) -> Iterator[Sample]:
@@ -184,14 +194,14 @@ def _instructions(
 ) -> Iterator[Sample]:
     """Yield instructions, each beside the sentences of another one in two languages."""
     pivot, *others = corpus.languages
-    pairs = {other: _cycle(corpus.pairs[split, other], generator) for other in others}
+    next_pair = _pairs(corpus, split, generator)
     for number in _cycle(corpus.numbers[split], generator):
         other = generator.choice(others)
         source, target = _direction(pivot, other, corpus.languages, chances, generator)
         identity, instruction, _, context = corpus.rows.find(number, source)
         _, _, answer, _ = corpus.rows.find(number, target)
         asked = f"{instruction} {context}" if context else instruction
-        pair = next(pairs[other])
+        pair = next_pair(other)
         yield {
             "sent0": corpus.rows.find(pair, pivot)[1],
             "sent1": corpus.rows.find(pair, other)[1],
@@ -230,10 +240,10 @@ def _translations(
 ) -> Iterator[Sample]:
     """Yield sentences beside their translations, which are the answers too."""
     pivot, *others = corpus.languages
-    pairs = {other: _cycle(corpus.pairs[split, other], generator) for other in others}
+    next_pair = _pairs(corpus, split, generator)
     while True:
         source, target = pivot, generator.choice(others)
-        number = next(pairs[target])
+        number = next_pair(target)
         if generator.random() < chances.change:
             source, target = target, source
         identity, sentence, _, _ = corpus.rows.find(number, source)

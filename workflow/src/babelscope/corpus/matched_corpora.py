@@ -35,8 +35,8 @@ class MatchedCorpus:
         negative.
     numbers
         By split, those of its rows.
-    pairs
-        By split and language, the numbers of rows that say something else than in the pivot.
+    differs
+        By language, number by number, whether the row says something else than in the pivot.
     counts
         By language and split, what was found and left out.
     """
@@ -46,7 +46,7 @@ class MatchedCorpus:
     languages: list[str]
     rows: MatchedRows
     numbers: dict[str, array]
-    pairs: dict[tuple[str, str], array]
+    differs: dict[str, bytearray]
     counts: dict[tuple[str, str], Counter[str]]
 
 
@@ -116,19 +116,17 @@ def _match(corpus: MatchedCorpus, valid: float) -> None:
         corpus.numbers[split] = array("I")
     for number, identity in enumerate(corpus.rows.match(corpus.languages)):
         corpus.numbers[_split(identity, valid)].append(number)
-    total = sum(map(len, corpus.numbers.values()))
-    if not total:
+    if not any(corpus.numbers.values()):
         raise BabelscopeError(
             f"No id of the corpus {corpus.name} is there, with all its fields, in each of"
             f" {', '.join(corpus.languages)}.",
             "The same row needs the same id in every file; correct that, or take fewer languages.",
         )
     for language in others:
-        same = bytearray(corpus.rows.equal(pivot, language))
+        same = corpus.rows.equal(pivot, language)
+        differs = corpus.differs[language] = bytearray(not equal for equal in same)
         for split, numbers in corpus.numbers.items():
-            pairs = array("I", (number for number in numbers if not same[number]))
-            corpus.pairs[split, language] = pairs
-            if numbers and not pairs:
+            if numbers and not any(differs[number] for number in numbers):
                 raise BabelscopeError(
                     f"The corpus {corpus.name} says the same in {pivot} and {language} in all"
                     f" {len(numbers)} rows for {split}.",
@@ -170,7 +168,8 @@ def count_rows(corpus: MatchedCorpus) -> Iterator[dict[str, Any]]:
     for language in corpus.languages:
         for split, numbers in corpus.numbers.items():
             count = corpus.counts[language, split]
-            pairs = corpus.pairs.get((split, language), numbers)
+            differs = corpus.differs.get(language)
+            same = sum(not differs[number] for number in numbers) if differs else 0
             yield {
                 "corpus": corpus.name,
                 "language": language,
@@ -180,5 +179,5 @@ def count_rows(corpus: MatchedCorpus) -> Iterator[dict[str, Any]]:
                 "missing_field": count["missing_field"],
                 "empty_field": count["empty_field"],
                 "unmatched_id": count["complete"] - len(numbers),
-                "same_text": len(numbers) - len(pairs),
+                "same_text": same,
             }
