@@ -121,7 +121,7 @@ rule read_choices:
         mem_mb=doubling(2000),
         runtime=60,
     params:
-        code=digest("corpus/choices.py", "corpus/rows.py"),
+        code=digest("corpus/choices.py", "corpus/nli.py", "corpus/rows.py"),
         files=corpus_places,
         reading=corpus_reading,
     script:
@@ -157,9 +157,11 @@ rule align_generator:
         runtime=1440,
         save_steps=settings.alignment.training.save_steps,
         logging_steps=settings.alignment.training.logging_steps,
+        batch_tokens=settings.alignment.batch_tokens,
     params:
         version=1,
         checkpoints=checkpoints_of,
+        languages=ALIGNMENT_LANGS,
         settings=pair_training("alignment.training"),
         compute=section("compute", "device", "precision", "processes"),
     script:

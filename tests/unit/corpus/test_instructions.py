@@ -342,6 +342,18 @@ def test_translations_become_prompts_and_pairs_of_one_row(tmp_path):
     assert sum(count["kept"] for count in counts if count["language"] == "de") == 60
 
 
+def test_parallel_text_is_translated_from_its_columns(tmp_path):
+    rows = [("en", str(n), f"en {n}", "", None) for n in range(40)]
+    rows += [("de", str(n), f"de {n}", "", None) for n in range(40)]
+    table = pd.DataFrame({"sent_id": [str(n) for n in range(40)]})
+    wide = table.assign(**{code: [f"{code} {n}" for n in range(40)] for code in ("en", "de", "ru")})
+    path = tmp_path / "parallel.parquet"
+    wide.to_parquet(path)
+    found = make(tmp_path, translations={"ntrex": str(path)})
+    assert found == make(tmp_path, translations={"ntrex": translated(tmp_path, rows)})
+    assert len(all_of(found[0])) == 40
+
+
 @pytest.mark.parametrize("change", [0.0, 1.0, 0.3])
 def test_translations_change_direction(change, tmp_path):
     rows = [

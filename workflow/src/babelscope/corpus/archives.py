@@ -15,7 +15,7 @@ from babelscope.io import atomic
 
 DATASET = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 UNREADABLE = (shutil.ReadError, tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError)
-DATA = (".parquet", ".jsonl", ".tsv", ".txt")
+DATA = (".parquet", ".json", ".jsonl", ".tsv", ".txt")
 
 
 def fetch_corpus(

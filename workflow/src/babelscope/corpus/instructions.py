@@ -50,8 +50,9 @@ def make_instruction_pairs(
         or JSON lines, of objects with ``id``, ``instruction``, ``input`` (which may be empty) and
         ``output``; plain or compressed. The same id is the same row in every language.
     translations
-        By corpus of pairs, the table that :func:`~babelscope.corpus.pairs.read_pairs` made. A
-        row's anchors are translations of each other, and its negative is a hard negative.
+        By corpus, the table that :func:`~babelscope.corpus.parallel.read_parallel` made, or that of
+        :func:`~babelscope.corpus.pairs.read_pairs`, whose anchors are translations of each other
+        and whose negatives are hard ones.
     outputs
         The files to write, of ``train`` and ``valid``: zstandard-compressed JSON lines.
     languages

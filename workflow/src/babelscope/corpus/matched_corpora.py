@@ -64,7 +64,7 @@ def read_corpus(
     name
         Of the corpus, for messages.
     source
-        By language, a file of instructions; or the table of pairs in all languages.
+        By language, a file of instructions; or the table of pairs or of parallel text.
     rows
         Where they are kept; empty.
     codes
@@ -149,7 +149,11 @@ def _instructions(files: Mapping[str, str], codes: Sequence[str]) -> Iterator[Ro
 
 def _translations(path: str, codes: Sequence[str]) -> Iterator[Row]:
     for place, row in read_dataset(path):
-        if row["language"] in codes:
+        if "anchor" not in row:  # a column for each language
+            for code in codes:
+                if code in row:
+                    yield code, place, row["sent_id"], row[code], "", ""
+        elif row["language"] in codes:
             yield row["language"], place, row["sent_id"], row["anchor"], row["negative"] or "", ""
 
 
