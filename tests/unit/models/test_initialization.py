@@ -1,7 +1,9 @@
+import copy
+
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, XLMRobertaTokenizer
+from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel, XLMRobertaTokenizer
 
 from babelscope.config import Architecture
 from babelscope.errors import BabelscopeError
@@ -41,6 +43,16 @@ def test_a_built_gpt2_has_the_shape_that_was_asked():
     whole = model(torch.full((1, 10), 4)).logits
     assert whole.shape == (1, 10, 8)  # the whole window fits
     assert model.base_model.wpe.weight.shape == (10, 16)
+
+
+def test_a_built_gpt2_computes_what_the_published_one_does():
+    model = build_model(tokenizer(), SHAPE, window=10, seed=1, family="gpt2").eval()
+    config = copy.deepcopy(model.config)
+    config.activation_function = GPT2Config().activation_function
+    published = GPT2LMHeadModel(config).eval()
+    published.load_state_dict(model.state_dict())
+    ids = torch.arange(10)[None] % 8
+    torch.testing.assert_close(model(ids).logits, published(ids).logits, atol=1e-5, rtol=1e-4)
 
 
 def test_small_models_have_the_scale_of_wide_ones():

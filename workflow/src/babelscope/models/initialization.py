@@ -105,6 +105,7 @@ def _gpt2(tokenizer: Any, architecture: Architecture, window: int) -> GPT2Config
         n_head=architecture.heads,
         n_inner=architecture.intermediate,
         n_positions=window,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's in one operation, not in eight
         embd_pdrop=0.1,
         resid_pdrop=0.1,
         attn_pdrop=0.0,
