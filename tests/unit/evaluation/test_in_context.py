@@ -8,6 +8,7 @@ import torch
 
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.in_context import (
+    ALIKE,
     WORTH_CACHING,
     Examples,
     Item,
@@ -45,7 +46,7 @@ def example(number, choices=("yes", "no", "eh")):
     return Filled(f"it was {number * 37} ", choices, f", so {number}."[: 4 + number % 5])
 
 
-EXAMPLES = [example(number) for number in range(7)]
+EXAMPLES = [example(number, ("yes", "no", "eh" * number)) for number in range(1, 8)]
 SHOWN = ["we say 1 yes.", "and 22 no!"]
 
 
@@ -142,6 +143,9 @@ def test_what_is_shared_is_computed_once(make_model, make_tokenizer, family):
     assert sum(read) == shared + own
     targets = sum(len(choice) for item in items for choice in item.choices)
     assert sum(asked) == targets
+    read.clear()
+    scored(model, tokenizer, items, batch_tokens=10_000)  # little padding, whatever fits a batch
+    assert sum(read) < shared + own / ALIKE
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -88,6 +88,14 @@ class _Run(NamedTuple):
     chosen: dict[str, np.ndarray]
 
 
+class _Scored(NamedTuple):
+    """A row of scores: its place, how often each example is right, and what was chosen, if once."""
+
+    place: dict[str, Any]
+    correct: np.ndarray
+    prediction: np.ndarray | None
+
+
 def evaluate_in_context(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
@@ -154,7 +162,7 @@ def evaluate_in_context(
         test = _drawn(test, settings.max_examples, settings.seed, "test", name).sort_index()
         spoken = [language if kind == "own" else pivot for kind in settings.prompts]
         done: dict[tuple[Any, ...], list[_Run]] = {}
-        found: list[tuple[dict[str, Any], np.ndarray]] = []
+        found: list[_Scored] = []
         choices = 0
         for code in dict.fromkeys(spoken):
             with naming(f"{name}, {language}, prompt in {code}"):
@@ -165,8 +173,9 @@ def evaluate_in_context(
                     runs = _runs(score, tokenizer, prompt, separator, test, pool, name, settings)
                     done[prompt.form] = list(runs)
             place = {"task": task, "corpus": name, "language": language, "prompt": code}
-            found += _averaged(place, done[prompt.form], test, parts)
+            found += _scored(place, done[prompt.form], test["label"].to_numpy(dtype=int))
         scores += _intervals(found, 100 / choices, settings, name, language)
+        parts += _examples(found, test)
     examples = pd.concat(parts, ignore_index=True)[EXAMPLE_COLUMNS]
     return InContextResults(pd.DataFrame(scores, columns=SCORE_COLUMNS), examples)
 
@@ -318,37 +327,37 @@ def _runs(
                 yield _Run(shots, str(draw) if shots else NO_DRAW, chosen)
 
 
-def _averaged(
-    place: Mapping[str, Any], runs: Sequence[_Run], test: pd.DataFrame, parts: list[pd.DataFrame]
-) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Yield the place and correctness of each draw and of all; add the examples to `parts`."""
-    gold = test["label"].to_numpy(dtype=int)
+def _scored(place: Mapping[str, Any], runs: Sequence[_Run], gold: np.ndarray) -> Iterator[_Scored]:
+    """Yield the scores of each draw of demonstrations and of the mean over draws."""
     for metric in runs[0].chosen:
         for shots in dict.fromkeys(run.shots for run in runs):
+            here = {**place, "shots": shots, "metric": metric}
             drawn = [run for run in runs if run.shots == shots]
-            correct = []
-            for run in drawn:
-                prediction = run.chosen[metric]
-                correct.append((prediction == gold).astype(float))
-                here = {**place, "shots": shots, "demonstrations": run.draw, "metric": metric}
-                columns = {"prediction": prediction, "gold": gold, "correct": correct[-1]}
-                named = pd.DataFrame({"example": test["example"].astype(str), **columns})
-                parts.append(named.assign(**here))
-                yield here, correct[-1]
+            correct = [(run.chosen[metric] == gold).astype(float) for run in drawn]
+            for run, right in zip(drawn, correct, strict=True):
+                yield _Scored({**here, "demonstrations": run.draw}, right, run.chosen[metric])
             if shots:
-                everywhere = {"shots": shots, "demonstrations": ALL, "metric": metric}
-                yield {**place, **everywhere}, np.mean(correct, axis=0)
+                yield _Scored({**here, "demonstrations": ALL}, np.mean(correct, axis=0), None)
+
+
+def _examples(found: Sequence[_Scored], test: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield what was chosen of each example."""
+    named = {"example": test["example"].astype(str), "gold": test["label"].astype(int)}
+    for place, correct, prediction in found:
+        if prediction is not None:
+            columns = {**named, "prediction": prediction, "correct": correct}
+            yield pd.DataFrame(columns).assign(**place)
 
 
 def _intervals(
-    found: Sequence[tuple[dict[str, Any], np.ndarray]],
+    found: Sequence[_Scored],
     chance: float,
     settings: InContextSettings,
     corpus: str,
     language: str,
 ) -> Iterator[dict[str, Any]]:
     """Yield scores with their intervals, by the same resamples of one language's examples."""
-    correct = 100 * np.stack([one for _, one in found], axis=1)  # (examples, scores)
+    correct = 100 * np.stack([one.correct for one in found], axis=1)  # (examples, scores)
     number = len(correct)
     resampled = bootstrap(
         lambda weights: weights @ correct / number,
@@ -356,11 +365,11 @@ def _intervals(
         resamples=settings.bootstrap,
         seed=derive_seed(settings.seed, "bootstrap", corpus, language),
     )
-    for (place, _), values, column in zip(found, resampled.T, correct.T, strict=True):
+    for one, values, column in zip(found, resampled.T, correct.T, strict=True):
         value = float(column.mean())
         low, high = percentile_interval(values, f"{corpus}, {language}")
         yield {
-            **place,
+            **one.place,
             "value": value,
             "low": min(low, value),  # which rounding may put above it
             "high": max(high, value),

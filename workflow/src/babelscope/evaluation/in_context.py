@@ -12,7 +12,7 @@ have in common is computed once. Three things are shared:
 - Rows of like length make a batch, in which the output layer sees only what is scored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,7 @@ TOLD_POSITIONS = ("gpt2", "llama", "xglm")
 TOLD_WHO_SEES_WHOM = ("eager", "sdpa")  # kinds of attention that take a mask of their own
 LOGITS = 2**28  # held at a time
 WORTH_CACHING = 8  # shared tokens
+ALIKE = 0.75  # the shortest row of a batch to its longest, at least
 STRINGS = 512  # tokenized together
 
 
@@ -306,7 +307,7 @@ def score_choices(
     with torch.inference_mode(), evaluating(model), arithmetic(model, precision):
         cache = _cache(model, items[0].stem[:shared], device) if shared else None
         costs = [len(row.tokens) + shared // 8 for row in rows]
-        for batch in length_batches(costs, size):
+        for batch in _even(length_batches(costs, size), rows):
             some = [rows[number] for number in batch]
             losses = _losses(model, some, cache, shared, tree=tree, padding=padding, device=device)
             found.append((losses, [choice for row in some for choice in row.choices]))
@@ -320,6 +321,21 @@ def score_choices(
             "Check the model's weights, or set compute.precision to float32.",
         )
     return sums
+
+
+def _even(batches: Iterable[list[int]], rows: Sequence[_Row]) -> Iterator[list[int]]:
+    """Yield batches of falling length in parts whose rows are of like length.
+
+    Few items make few batches, in which the long ones would have all others padded.
+    """
+    for batch in batches:
+        part: list[int] = []
+        for number in batch:
+            if part and len(rows[number].tokens) < ALIKE * len(rows[part[0]].tokens):
+                yield part
+                part = []
+            part.append(number)
+        yield part
 
 
 def _require_room(items: Sequence[Item], window: int) -> None:
