@@ -21,6 +21,7 @@ ABSENT = ("pydantic", "zstandard", "datasets", "scipy", "faiss", "gudhi", "snake
         "encoding",
         "focus",
         "importance",
+        "in_context",
         "instruction_pairs",
         "masked_step",
         "masking",

@@ -32,7 +32,7 @@ CONDA_NAMES = {"pytorch": "torch", "python-zstandard": "zstandard"}
 # Packages by what brings or names them.
 PACKAGES = {
     **{"faiss": "faiss-cpu", "sklearn": "scikit-learn"},
-    **{"huggingface_hub": "transformers", "urllib3": "requests"},
+    **{"huggingface_hub": "transformers", "urllib3": "requests", "yaml": "pyyaml"},
 }
 
 

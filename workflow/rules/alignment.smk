@@ -149,7 +149,7 @@ rule align_generator:
         network=any_of(ALIGNED),
     retries: 2
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/generators.yaml"
     threads: settings.compute.training_threads * settings.compute.processes
     resources:
         gpu=GPUS,
@@ -188,7 +188,7 @@ rule evaluate_in_context:
         network=any_of(ALIGNED_NETWORKS),
     retries: 1
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/generators.yaml"
     threads: settings.compute.threads
     resources:
         gpu=GPUS and 1,
