@@ -9,14 +9,9 @@ from babelscope.jobs import job
 with job(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     source, *_ = snakemake.input.encoder
-    tokens = snakemake.resources.batch_tokens
+    how = {"batch_tokens": snakemake.resources.batch_tokens, **params.compute}
     embed, switching = load_embedder(
-        source,
-        params.modules,
-        codes=params.codes,
-        form=params.form,
-        batch_tokens=tokens,
-        **params.compute,
+        source, params.modules, codes=params.codes, form=params.form, **how
     )
     corpora = {
         name: (kind, read_table(path))
@@ -36,9 +31,7 @@ with job(snakemake):
     write_table(snakemake.output.scores, results.scores)
     write_table(snakemake.output.examples, results.examples)
     shown = corpora[params.parallel[0]][1]
-    vectors = {
-        language: embed(list(shown[language]), language, True) for language in params.languages
-    }
+    vectors = {code: embed(list(shown[code]), code, True) for code in params.languages}
     write_arrays(snakemake.output.embeddings, vectors, dict(wildcards.items()))
     with atomic(snakemake.output.mteb) as folder:
         name = f"babelscope/{wildcards.model}-{wildcards.method}-s{wildcards.seed}"
