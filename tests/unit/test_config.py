@@ -92,6 +92,7 @@ def test_every_overlay_is_valid_and_names_known_things(document, overlay):
         ("alignment.training.temperature", 0, ["alignment.training.temperature", "greater than 0"]),
         ("alignment.networks", ["aligned-neither"], ["alignment.networks.0", "aligned-both"]),
         ("alignment.shots", [0, 0], ["alignment.shots", "twice"]),
+        ("alignment.poolings", ["first"], ["alignment.poolings.0", "last"]),
         ("alignment.build.mask_share", 0.1, ["alignment.build.mask_share", "unknown key"]),
     ],
 )
@@ -201,7 +202,8 @@ def test_what_tickets_cannot_do_stops_before_the_first_job(document, change, wor
     [
         ({"languages": ["de", "ru"]}, ["alignment.languages", "pivot, en"]),
         ({"models": ["xlm-roberta-base"]}, ["xlm-roberta-base", "family xlm-roberta", "gpt2"]),
-        ({"training": {"block": 256}}, ["alignment.training.block", "alignment.window"]),
+        ({"training": {"block": 999}}, ["alignment.training.block", "alignment.window"]),
+        ({"tokenizer": {"kind": "bpe"}}, ["demo-gpt2", "kind bpe", "gpt2 and unigram"]),
         ({"training": {"pooler": "avg-5"}}, ["avg-5", "layer 5", "demo-gpt2 has 4"]),
         ({"samples": {"weights": {"opus": 0.5}}}, ["samples.weights", "opus"]),
         (

@@ -30,6 +30,7 @@ rule train_tokenizer:
         version=1,
         languages=LANGS,
         seed=settings.articles.seed,
+        causal=False,
         settings=section("mlm.tokenizer"),
     script:
         "../scripts/train_tokenizer.py"

@@ -39,6 +39,7 @@ rule build_base_model:
         languages=LANGS,
         seed=settings.seeds[0],
         window=settings.mlm.window,
+        family=family_of,
         architecture=section("mlm.architecture"),
         settings=training("mlm.build"),
         compute=section("compute", "device", "precision", "processes"),

@@ -610,7 +610,7 @@ class Alignment(Section):
     normalize: Annotated[list[Literal["none", "characters"]], Field(min_length=1)] = Field(
         description="what a choice's log-likelihood is divided by"
     )
-    poolings: Annotated[list[Pooling], Field(min_length=1)] = Field(
+    poolings: Annotated[list[Literal["mean", "last", "max"]], Field(min_length=1)] = Field(
         description="of encoded states; the first is what all measures compare"
     )
     batch_tokens: Count = Field(description="tokens per batch of evaluation, padding included")
@@ -1109,6 +1109,15 @@ def check_alignment(
                 "Choose other models, or correct the family in config/models.tsv.",
             )
     built = [name for name in alignment.models if models[name].source == "build"]
+    for name in built:
+        if models[name].family != "gpt2" or alignment.tokenizer.kind != "unigram":
+            raise BabelscopeError(
+                f"config: alignment.models: {name} would be of the family {models[name].family} with"
+                f" a tokenizer of the kind {alignment.tokenizer.kind}; gpt2 and unigram can be"
+                " built.",
+                "Correct the row in config/models.tsv or alignment.tokenizer.kind, or take a model"
+                " of the hub.",
+            )
     lengths = {"training.max_tokens": training.max_tokens, "training.block": training.block}
     for key, length in lengths.items():
         if built and length > alignment.window:
