@@ -1112,8 +1112,8 @@ def check_alignment(
     for name in built:
         if models[name].family != "gpt2" or alignment.tokenizer.kind != "unigram":
             raise BabelscopeError(
-                f"config: alignment.models: {name} would be of the family {models[name].family} with"
-                f" a tokenizer of the kind {alignment.tokenizer.kind}; gpt2 and unigram can be"
+                f"config: alignment.models: {name} would be of the family {models[name].family},"
+                f" with a tokenizer of the kind {alignment.tokenizer.kind}; gpt2 and unigram can be"
                 " built.",
                 "Correct the row in config/models.tsv or alignment.tokenizer.kind, or take a model"
                 " of the hub.",
