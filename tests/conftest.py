@@ -4,7 +4,9 @@ import bz2
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 from xml.sax.saxutils import escape
@@ -496,3 +498,165 @@ class EncoderStudy:
 def encoder_study(tmp_path) -> Callable[..., EncoderStudy]:
     """Return a function that makes a tiny study of sentence encoders; see :class:`EncoderStudy`."""
     return lambda **options: EncoderStudy(tmp_path, **options)
+
+
+class GeneratorStudy:
+    """A tiny study of alignment: a left-to-right model, and samples in two made-up languages.
+
+    The word ``a7`` of one language is ``b7`` of the other, so what alignment should find is known.
+
+    Parameters
+    ----------
+    folder
+        Where everything is written.
+    family
+        Of the model.
+    dropout
+        Of the model.
+    """
+
+    words: ClassVar = 40
+    settings: ClassVar = {
+        "lr": 0.005,
+        "weight_decay": 0.01,
+        "warmup": 0.1,
+        "schedule": "cosine",
+        "epochs": 100,
+        "max_steps": 7,
+        "batch_size": 6,
+        "mini_batch": None,
+        "gradient_checkpointing": False,
+        "max_grad_norm": 1.0,
+        "logging_steps": 1,
+        "eval_steps": 3,
+        "save_steps": 2,
+        "pooler": "avg-2",
+        "temperature": 0.05,
+        "hard_negative_weight": 0.5,
+        "contrastive_weight": 1.0,
+        "instruction_weight": 1.5,
+        "max_tokens": 12,
+        "block": 40,
+        "lora": None,
+        "sharded": False,
+        "selected_by": None,
+    }
+
+    def __init__(self, folder: Path, family: str = "gpt2", dropout: float = 0.1) -> None:
+        self.folder = folder
+        self.source = folder / "source"
+        model = tiny_model(family)
+        for key in vars(model.config):
+            if key.endswith(("dropout", "pdrop")):
+                setattr(model.config, key, dropout)
+        model.save_pretrained(self.source)
+        self.tokenizer().save_pretrained(self.source)
+        self.train = self.write_samples("train", 20, seed=0)
+        self.valid = self.write_samples("valid", 9, seed=1)
+
+    def tokenizer(self):
+        """Return a tokenizer of whole words, with the ids of special tokens as in the models."""
+        from tokenizers import Tokenizer, models, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
+
+        special = ["<s>", "<pad>", "</s>", "<unk>"]
+        words = [f"{language}{number}" for language in "ab" for number in range(self.words)]
+        words = [*special, ":", *words]
+        numbers = {word: number for number, word in enumerate(words)}
+        backend = Tokenizer(models.WordLevel(numbers, unk_token="<unk>"))
+        backend.pre_tokenizer = pre_tokenizers.Whitespace()
+        return PreTrainedTokenizerFast(
+            tokenizer_object=backend,
+            model_max_length=60,
+            bos_token="<s>",
+            pad_token="<pad>",
+            eos_token="</s>",
+            unk_token="<unk>",
+        )
+
+    def write_samples(self, name: str, count: int, *, seed: int) -> Path:
+        """Write samples: a sentence and its translation, one of another, and what to answer."""
+        import numpy as np
+
+        from babelscope.io import write_jsonl
+
+        rng = np.random.default_rng(seed)
+        records = []
+        for number in range(count):
+            words = rng.choice(self.words, size=rng.integers(3, 9), replace=False)
+            one, two = (" ".join(f"{language}{word}" for word in words) for language in "ab")
+            other = " ".join(f"b{word}" for word in rng.permutation(words)[:2])
+            prompt = f"{one} : "
+            record = {"sent0": one, "sent1": two, "clm_text": prompt + two}
+            record |= {"clm_prompt_len": len(prompt), "source_lang": "a", "target_lang": "b"}
+            record |= {"lang0": "a", "lang1": "b", "corpus": "made", "id": str(number)}
+            records.append(record | ({"sent2": other} if number % 2 == 0 else {}))
+        path = self.folder / f"{name}.jsonl.zst"
+        write_jsonl(path, records)
+        return path
+
+    def run(self, name: str = "out", network: str = "aligned-both", **options):
+        """Describe an alignment into a folder of the study; settings may be changed."""
+        from babelscope.training.generators import GeneratorRun
+
+        changes = {key: options.pop(key) for key in list(options) if key in self.settings}
+        given = {"model": str(self.source), "train": str(self.train), "valid": str(self.valid)}
+        return GeneratorRun(
+            **(given | {"seed": 5} | options),
+            network=network,
+            output=str(self.folder / name),
+            history=str(self.folder / f"{name}.history.parquet"),
+            cost=str(self.folder / f"{name}.cost.parquet"),
+            checkpoints=str(self.folder / f"{name}.checkpoints"),
+            settings=self.settings | changes,
+        )
+
+    def align(self, name: str = "out", network: str = "aligned-both", **options):
+        """Align the model into a folder of the study, and return the history, wide."""
+        from babelscope.io import read_table
+        from babelscope.training.generators import align_generator
+
+        run = self.run(name, network, **options)
+        align_generator(run)
+        table = read_table(run.history)
+        return table.pivot(index=["step", "epoch"], columns="measure", values="value").reset_index()
+
+    def weights(self, name: str = "out") -> dict[str, Any]:
+        """Return the weights of a model of the study."""
+        from babelscope.io import read_arrays
+
+        return read_arrays(self.folder / name / "model.safetensors")
+
+
+@pytest.fixture(scope="session")
+def in_processes() -> Iterator[Callable[..., list[tuple[int, str]]]]:
+    """Return a function that lets processes do something of `tests/forking.py`."""
+    environment = os.environ | {
+        "PYTHONPATH": str(REPOSITORY / "workflow" / "src"),
+        "OMP_NUM_THREADS": "1",
+    }
+    forking = subprocess.Popen(
+        [sys.executable, REPOSITORY / "tests" / "forking.py"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with forking:
+        assert forking.stdin is not None
+        assert forking.stdout is not None
+        commands, answers = forking.stdin, forking.stdout
+
+        def work(name: str, count: int = 2, **arguments) -> list[tuple[int, str]]:
+            command = {"work": name, "count": count, "arguments": arguments}
+            print(json.dumps(command), file=commands, flush=True)
+            return json.loads(answers.readline())
+
+        yield work
+        commands.close()
+
+
+@pytest.fixture
+def generator_study(tmp_path) -> Callable[..., GeneratorStudy]:
+    """Return a function that makes a tiny study of alignment; see :class:`GeneratorStudy`."""
+    return lambda *arguments, **options: GeneratorStudy(tmp_path, *arguments, **options)

@@ -31,7 +31,7 @@ def add_lora(
     Parameters
     ----------
     network
-        An encoder, with or without a head; see :func:`babelscope.models.anatomy.anatomy`.
+        Of one stack, with or without a head; see :func:`babelscope.models.anatomy.anatomy`.
     name
         Of the LoRA, in this network.
     rank
@@ -191,7 +191,14 @@ def _inject(network: nn.Module, name: str, *, rank: int, alpha: float, dropout: 
     paths = {id(module): path for path, module in network.named_modules()}
     targets = [paths[id(module)] for module in projections(network).values()]
     modes = [module.training for module in projections(network).values()]
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)  # pyright: ignore
+    plain = [getattr(module, "base_layer", module) for module in projections(network).values()]
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # pyright: ignore
+        lora_dropout=dropout,
+        target_modules=targets,
+        fan_in_fan_out=type(plain[0]).__name__ == "Conv1D",  # GPT-2's weights are transposed
+    )
     with torch.random.fork_rng([]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # that is the point
         inject_adapter_in_model(config, network, adapter_name=name)

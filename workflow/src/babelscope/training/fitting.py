@@ -11,6 +11,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -21,13 +22,24 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from babelscope.config import PairTraining, TaskTraining
+from babelscope.config import GeneratorTraining, PairTraining, TaskTraining
 from babelscope.errors import BabelscopeError
-from babelscope.io import read_json, write_json
+from babelscope.io import atomic, read_json, write_json
 from babelscope.models.modes import arithmetic, evaluating
 from babelscope.seeds import derive_seed
 from babelscope.tasks.base import Batch, Task
 from babelscope.training import checkpoints
+from babelscope.training.processes import (
+    add_up,
+    add_up_gradients,
+    agreed,
+    is_sharded,
+    largest,
+    rank,
+    wait,
+    whole,
+    world,
+)
 from babelscope.training.schedules import learning_rate_factor, steps_of
 from babelscope.training.signals import SIGNALS, heeding_signals
 from babelscope.training.state import (
@@ -41,6 +53,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_SCALE = 2.0**12  # the default of 2 ** 16 overflows, which skips steps of short trainings
 HARMLESS = {"logging_steps", "save_steps", "lr"}  # the rate is given apart
+AGREE = 10  # steps between agreements of several processes on signals
 
 
 class Learnable(Protocol):
@@ -71,7 +84,8 @@ class Order(Protocol):
     def parts(self, step: int) -> list[tuple[int, Any]]:
         """Return the forward passes of a step, counted from 0: for each the epoch and its rows.
 
-        Rows are whatever the task's `batch` takes, and have a length.
+        Rows are whatever the task's `batch` takes, and have a length; or they are :class:`Weighed`,
+        in all passes or in none.
         """
         ...
 
@@ -82,6 +96,47 @@ class Order(Protocol):
     def name(self, step: int) -> str:
         """Return what a step learns from, for messages; empty if there is no choice."""
         ...
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Rows whose loss is one of several of a step, each of which is a mean over its own terms.
+
+    Attributes
+    ----------
+    measure
+        Which loss, as the history calls it. Every step has the same ones.
+    factor
+        What the summed loss of this pass is multiplied by: the weight of the loss over the number
+        of its terms in the step, on all processes together.
+    rows
+        Whatever the task's `batch` takes.
+    """
+
+    measure: str
+    factor: float
+    rows: Any
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a network does while it is trained.
+
+    Attributes
+    ----------
+    every
+        Steps between evaluations; there is one before the first step and one after the last, too.
+    measure
+        Returns figures by name; it leaves the network as it was, and the global generator may be
+        moved.
+    select
+        The figure, the higher the better, whose best network the training ends with; None for the
+        last one. The network before the first step does not count.
+    """
+
+    every: int
+    measure: Callable[[], Mapping[str, float]]
+    select: str | None = None
 
 
 class Shuffled:
@@ -134,7 +189,7 @@ def fit(
     model: Any,
     task: Task | Learnable,
     examples: Any,
-    settings: TaskTraining | PairTraining,
+    settings: TaskTraining | PairTraining | GeneratorTraining,
     *,
     rate: float,
     seed: int,
@@ -144,6 +199,7 @@ def fit(
     order: Order | None = None,
     folder: Path | None = None,
     on_step: Callable[[int], None] | None = None,
+    evaluation: Evaluation | None = None,
 ) -> list[dict[str, Any]]:
     """Train a network on one task, in place; it is in eval mode afterwards.
 
@@ -177,13 +233,17 @@ def fit(
     on_step
         Called after each optimizer step with the number of steps done, and before a checkpoint
         of that step is written. Steps before a resume are not called again.
+    evaluation
+        What is evaluated in between, and whether the best network is kept, for which `folder` is
+        needed.
 
     Returns
     -------
     list of dict
         The history, a row every `logging_steps` steps and at the end: step, epoch, loss (in nats
-        per term, the mean of the steps since the last row), gradient_norm (of the step, before
-        clipping), learning_rate, seconds.
+        per term, the mean of the steps since the last row), each loss of :class:`Weighed` rows by
+        its name, gradient_norm (of the step, before clipping), learning_rate, seconds (of training
+        alone). Evaluations are rows of their own: step, epoch, figures.
 
     Raises
     ------
@@ -195,6 +255,9 @@ def fit(
     -----
     The gradient is that of the mean over all loss terms of a step, however the step is split. As in
     Devlin et al. (2019), vectors (biases, norms) do not decay.
+
+    Several processes (see :mod:`babelscope.training.processes`) sum the gradients of their parts of
+    a step; the order gives each its own, of :class:`Weighed` rows, and the first process writes.
     """
     if not len(examples):
         raise BabelscopeError(
@@ -206,16 +269,18 @@ def fit(
             raise ValueError("pairs bring an order of their own")
         order = Shuffled(settings, len(examples), seed)
     training = _Training(
-        model, task, examples, settings, rate, seed, device, precision, masks, order
+        model, task, examples, settings, rate, seed, device, precision, masks, order, evaluation
     )
     store = None if folder is None else Path(folder) / "training"
+    if evaluation is not None and evaluation.select is not None and store is None:
+        raise ValueError("the best network needs a folder to be kept in")
     training.begin(store)
     gpus = [torch.cuda.current_device()] if device == "cuda" else []
     with heeding_signals(), torch.random.fork_rng(gpus):
         training.run(on_step, store)
     training.check_pruned()
     if store is not None:
-        shutil.rmtree(store)
+        training.end(store)
     return training.rows
 
 
@@ -227,13 +292,14 @@ class _Training:
         model: Any,
         task: Task | Learnable,
         examples: Any,
-        settings: TaskTraining | PairTraining,
+        settings: TaskTraining | PairTraining | GeneratorTraining,
         rate: float,
         seed: int,
         device: str,
         precision: str,
         masks: Mapping[str, torch.Tensor] | None,
         order: Order,
+        evaluation: Evaluation | None,
     ) -> None:
         self.model = model.to(device)
         self.task = task
@@ -245,7 +311,8 @@ class _Training:
         self.precision = precision
         self.order = order
         self.steps = order.steps
-        self.recomputed = isinstance(settings, TaskTraining) and settings.gradient_checkpointing
+        self.evaluation = evaluation
+        self.recomputed = not isinstance(settings, PairTraining) and settings.gradient_checkpointing
         parameters = dict(model.named_parameters())
         unknown = sorted(set(masks or {}) - set(parameters))
         if unknown:
@@ -268,9 +335,12 @@ class _Training:
         self.optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
         self.scaler = torch.amp.GradScaler(device, FIRST_SCALE, enabled=precision == "fp16")
         self.step = 0
-        self.pending: list[torch.Tensor] = []  # (loss, norm) of steps not yet looked at
-        self.losses: list[float] = []  # of the steps since the last row
+        self.names: list[str] = []  # of the losses
+        self.pending: list[torch.Tensor] = []  # (norm, losses) of steps not yet looked at
+        self.losses: list[list[float]] = []  # of the steps since the last row
         self.norm = 0.0
+        self.best = -math.inf
+        self.best_step: int | None = None
         self.rows: list[dict[str, Any]] = []
         self.seconds = 0.0  # of earlier processes
         self.started = time.monotonic()
@@ -280,8 +350,11 @@ class _Training:
     def begin(self, store: Path | None) -> None:
         """Set pruned weights to zero, and go on from a checkpoint if there is one."""
         if store is not None:
-            store.mkdir(parents=True, exist_ok=True)
-            checkpoints.prepare(store, self._fingerprint())
+            fingerprint = self._fingerprint()
+            if rank() == 0:
+                store.mkdir(parents=True, exist_ok=True)
+                checkpoints.prepare(store, fingerprint)
+            wait()
         with torch.no_grad():
             for weight, mask in self.masked.values():
                 weight.mul_(mask)
@@ -291,13 +364,14 @@ class _Training:
 
     def run(self, on_step: Callable[[int], None] | None, store: Path | None) -> None:
         """Do the steps that are left."""
+        if self.evaluation is not None and self.step == 0:
+            self._evaluate(self.evaluation, store)
         self.model.train()
         if self.recomputed:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         try:
             while self.step < self.steps:
-                loss, norm = self._take_step(self.order.parts(self.step))
-                self.pending.append(torch.stack([loss, norm]))
+                self.pending.append(self._take_step(self.order.parts(self.step)))
                 self.step += 1
                 self._after_step(on_step, store)
         finally:
@@ -306,42 +380,80 @@ class _Training:
                 self.model.activation_checkpointing_disable()
         self.optimizer.zero_grad()
 
-    def _take_step(self, parts: list[tuple[int, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make one optimizer step and return its loss and gradient norm, on the device."""
-        torch.manual_seed(derive_seed(self.seed, "dropout", self.step))
+    def end(self, store: Path) -> None:
+        """Put the best weights back, if they are wanted, and remove the checkpoints."""
+        if self.best_step not in (None, self.steps):
+            load_weights(self.model, checkpoints.best_path(store, self.best_step))
+            logger.info("the best weights are those of step %d", self.best_step)
+        wait()
+        if rank() == 0:
+            shutil.rmtree(store)
+
+    def _take_step(self, parts: list[tuple[int, Any]]) -> torch.Tensor:
+        """Make one optimizer step; return its gradient norm and its losses, on the device."""
+        own = [rank()] if world() > 1 else []
+        torch.manual_seed(derive_seed(self.seed, "dropout", self.step, *own))
         factor = learning_rate_factor(
             self.settings.schedule, self.step / self.steps, self.settings.warmup
         )
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * factor
         self.optimizer.zero_grad()
+        weighed = isinstance(parts[0][1], Weighed)
+        losses = self._weighed_losses(parts) if weighed else self._mean_loss(parts)
+        # on a CPU six times as fast as masked_fill_, which one thread does
+        for weight, mask in self.masked.values():
+            if weight.grad is not None:
+                weight.grad.mul_(mask)
+        norm = nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm, foreach=True)
+        if is_sharded(norm):
+            norm = norm.full_tensor()  # pyright: ignore
+        if self.device == "cpu":  # on a GPU the host would have to wait
+            self._check(self.step + 1, float(losses[0]), float(norm))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return torch.cat([norm[None], losses])
+
+    def _mean_loss(self, parts: list[tuple[int, Any]]) -> torch.Tensor:
+        """Take the gradient of the mean over all terms of a step, and return that mean."""
+        self.names = ["loss"]
         total = torch.zeros((), device=self.device)
         terms = torch.zeros((), device=self.device)
         count = sum(len(rows) for _, rows in parts)
         for epoch, rows in parts:
-            batch = self.task.batch(self.examples, rows, seed=self.seed, epoch=epoch)
-            with arithmetic(self.model, self.precision):
-                loss, found = self.task.losses(self.model, pinned(batch, self.device))
+            loss, found = self._losses(epoch, rows)
             # the number of terms of the whole step is not known yet, that of its examples is
             divisor = found.clamp(min=1) if len(parts) == 1 else count
             self.scaler.scale(loss / divisor).backward()
             total += loss.detach()
             terms += found
         terms.clamp_(min=1)
-        gradients = [value.grad for value in self.trained if value.grad is not None]
         self.scaler.unscale_(self.optimizer)
         if len(parts) > 1:
+            gradients = [value.grad for value in self.trained if value.grad is not None]
             torch._foreach_mul_(gradients, count / terms)  # pyright: ignore
-        # on a CPU six times as fast as masked_fill_, which one thread does
-        for weight, mask in self.masked.values():
-            if weight.grad is not None:
-                weight.grad.mul_(mask)
-        norm = nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm, foreach=True)
-        if self.device == "cpu":  # on a GPU the host would have to wait
-            self._check(self.step + 1, float(total), float(norm))
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return total / terms, norm
+        return (total / terms)[None]
+
+    def _weighed_losses(self, parts: list[tuple[int, Any]]) -> torch.Tensor:
+        """Take the gradient of the weighed sum of several means; return that sum and the means."""
+        measures = list(dict.fromkeys(rows.measure for _, rows in parts))
+        self.names = ["loss", *measures]
+        sums = torch.zeros(3, len(measures), device=self.device)  # weighed, plain, terms
+        for epoch, rows in parts:
+            loss, found = self._losses(epoch, rows)
+            self.scaler.scale(loss * rows.factor).backward()
+            place = measures.index(rows.measure)
+            for row, value in enumerate((loss.detach() * rows.factor, loss.detach(), found)):
+                sums[row, place] += value
+        add_up(sums)
+        add_up_gradients(self.trained)
+        self.scaler.unscale_(self.optimizer)
+        return torch.cat([sums[0].sum()[None], sums[1] / sums[2].clamp(min=1)])
+
+    def _losses(self, epoch: int, rows: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        batch = self.task.batch(self.examples, rows, seed=self.seed, epoch=epoch)
+        with arithmetic(self.model, self.precision):
+            return self.task.losses(self.model, pinned(batch, self.device))
 
     def _after_step(self, on_step: Callable[[int], None] | None, store: Path | None) -> None:
         if on_step is not None:
@@ -349,17 +461,53 @@ class _Training:
         last = self.step == self.steps
         if self.step % self.settings.logging_steps == 0 or last:
             self._log()
-        if last and not SIGNALS.received:
+        if self.evaluation is not None and (self.step % self.evaluation.every == 0 or last):
+            self._evaluate(self.evaluation, store)
+        signal = self._signal(last)
+        if last and not signal:
             return  # a checkpoint would be removed at once
-        if store is not None and (self.step % self.settings.save_steps == 0 or SIGNALS.received):
+        if store is not None and (self.step % self.settings.save_steps == 0 or signal):
             self._look()
             self._save(store)
-        if SIGNALS.received:
+        if signal:
             saved = "nothing is saved" if store is None else f"its state is saved in {store}"
             raise BabelscopeError(
-                f"Training was stopped by {SIGNALS.received} after step {self.step}; {saved}.",
+                f"Training was stopped by {signal} after step {self.step}; {saved}.",
                 "Run the same command again.",
             )
+
+    def _signal(self, last: bool) -> str | None:
+        """Return the signal to heed after this step; several processes heed it at the same one."""
+        if world() == 1:
+            return SIGNALS.received
+        if self.step % AGREE and not last:
+            return None
+        heard = largest(float(SIGNALS.received is not None), self.device)
+        return (SIGNALS.received or "a signal to another process") if heard else None
+
+    def _evaluate(self, evaluation: Evaluation, store: Path | None) -> None:
+        """Add a row of figures, and keep the weights if they are the best so far."""
+        started = time.monotonic()
+        self._look()
+        found = evaluation.measure()
+        figures = dict(zip(found, agreed(list(found.values()), self.device), strict=True))
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                raise BabelscopeError(
+                    f"{name} for {self.task.name} is not finite after step {self.step}.",
+                    "Lower the learning rate, lengthen the warmup, or use another precision.",
+                )
+        self.rows.append({"step": self.step, "epoch": self.order.epochs(self.step), **figures})
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        logger.info("%s: after step %d %s", self.task.name, self.step, shown)
+        value = -math.inf if evaluation.select is None else figures[evaluation.select]
+        if store is not None and self.step and value > self.best:
+            self.best, self.best_step = value, self.step
+            weights = weights_of(self.model) if self.step < self.steps else {}
+            if rank() == 0 and weights:
+                with atomic(checkpoints.best_path(store, self.step)) as path:
+                    save_file(weights, path)
+        self.started += time.monotonic() - started
 
     # What a step gave
 
@@ -380,9 +528,9 @@ class _Training:
         if not self.pending:
             return
         first = self.step - len(self.pending) + 1
-        for step, (loss, norm) in enumerate(torch.stack(self.pending).tolist(), start=first):
-            self._check(step, loss, norm)
-            self.losses.append(loss)
+        for step, (norm, *losses) in enumerate(torch.stack(self.pending).tolist(), start=first):
+            self._check(step, losses[0], norm)
+            self.losses.append(losses)
             self.norm = norm
         self.pending = []
 
@@ -391,7 +539,10 @@ class _Training:
         row = {
             "step": self.step,
             "epoch": self.order.epochs(self.step),
-            "loss": math.fsum(self.losses) / len(self.losses),
+            **{
+                name: math.fsum(values) / len(values)
+                for name, *values in zip(self.names, *self.losses, strict=True)
+            },
             "gradient_norm": self.norm,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "seconds": self._elapsed(),
@@ -429,6 +580,7 @@ class _Training:
             "rate": self.rate,
             "seed": self.seed,
             "precision": self.precision,
+            "processes": world(),
             "examples": len(self.examples),
             "weights": _checksum(dict(self.model.named_parameters())),
             "masks": _checksum({name: mask for name, (_, mask) in self.masked.items()}),
@@ -437,15 +589,20 @@ class _Training:
     def _save(self, store: Path) -> None:
         progress = {
             "step": self.step,
-            "best_step": None,
+            "best_step": self.best_step,
+            "best": None if self.best_step is None else self.best,
             "scaler": self.scaler.state_dict(),
             "losses": self.losses,
             "rows": self.rows,
             "seconds": self._elapsed(),
         }
-        with checkpoints.writing(store, self.step, None) as path:
-            save_file(weights_of(self.model), path / checkpoints.WEIGHTS)
-            save_file(optimizer_state(self.model, self.optimizer), path / checkpoints.OPTIMIZER)
+        weights = weights_of(self.model)
+        moments = optimizer_state(self.model, self.optimizer)
+        if rank() > 0:
+            return
+        with checkpoints.writing(store, self.step, self.best_step) as path:
+            save_file(weights, path / checkpoints.WEIGHTS)
+            save_file(moments, path / checkpoints.OPTIMIZER)
             write_json(path / checkpoints.PROGRESS, progress)
 
     def _resume(self, path: Path) -> None:
@@ -455,6 +612,8 @@ class _Training:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(progress["scaler"])
         self.step = progress["step"]
+        self.best_step = progress["best_step"]
+        self.best = -math.inf if self.best_step is None else progress["best"]
         self.losses = progress["losses"]
         self.rows = progress["rows"]
         self.seconds = progress["seconds"]
@@ -464,8 +623,11 @@ class _Training:
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> int:
     found = 0
     for name, tensor in tensors.items():
-        found = zlib.crc32(json.dumps([name, *tensor.shape]).encode(), found)
-        array = tensor.detach().cpu().contiguous().numpy()
+        full = whole(tensor.detach())
+        if full is None:
+            continue  # the first process has it
+        found = zlib.crc32(json.dumps([name, *full.shape]).encode(), found)
+        array = full.cpu().contiguous().numpy()
         found = zlib.crc32(array.reshape(-1).view(np.uint8).data, found)
     return found
 

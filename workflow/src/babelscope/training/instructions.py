@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ class Texts:
     def __len__(self) -> int:
         return len(self.ends)
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each text."""
         return np.diff(self.ends, prepend=0)
@@ -109,7 +110,7 @@ class Samples:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    @property
+    @cached_property
     def predicted(self) -> np.ndarray:
         """Number of tokens of each instruction that are predicted."""
         found = np.concatenate([[0], np.cumsum(self.labels)])

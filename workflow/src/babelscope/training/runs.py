@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ def execute(run: Run) -> None:
         if run.processes == 1:
             perform(run)
         else:
-            _launch(run, folder, lock)
+            launch("babelscope.training.runs", run, folder, lock)
         shutil.rmtree(folder)
 
 
@@ -158,7 +158,25 @@ def _checksum(array: np.ndarray) -> list[int]:
     return [*array.shape, zlib.crc32(array.data)]
 
 
-def _launch(run: Run, folder: Path, lock: int) -> None:
+def launch(module: str, run: Any, folder: Path, lock: int) -> None:
+    """Let several processes do the work of a run.
+
+    Parameters
+    ----------
+    module
+        Whose :func:`main` each process calls.
+    run
+        A dataclass of plain values, with `processes`, and `threads` of each of them.
+    folder
+        Of the checkpoints, where the run is written to.
+    lock
+        Descriptor of its lock.
+
+    Raises
+    ------
+    BabelscopeError
+        If a process fails.
+    """
     job = folder / "run.json"
     write_json(job, asdict(run))
     library = str(Path(babelscope.__file__).parents[1])
@@ -168,7 +186,7 @@ def _launch(run: Run, folder: Path, lock: int) -> None:
         "OMP_NUM_THREADS": str(run.threads),
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={run.processes}", "-m", "babelscope.training.runs", str(job)]
+    command += [f"--nproc-per-node={run.processes}", "-m", module, str(job)]
     process = subprocess.Popen(command, env=environment, pass_fds=[lock])
     with _passing_on(process):
         status = process.wait()
@@ -194,14 +212,14 @@ def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], work: Callable[[dict[str, Any]], None]) -> int:
     """Do the work of one of several processes; the run stands in the JSON file that is named."""
     logging.basicConfig(
         level=logging.INFO if os.environ["RANK"] == "0" else logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",
     )
     try:
-        perform(Run(**read_json(arguments[0])))
+        work(read_json(arguments[0]))
     except BabelscopeError as error:
         logger.error("%s", error)
         return 1
@@ -209,4 +227,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], lambda described: perform(Run(**described))))

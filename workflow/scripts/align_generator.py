@@ -1,0 +1,30 @@
+"""Adapter for the rule align_generator: a model and samples in, the aligned model out."""
+
+from babelscope.jobs import job
+from babelscope.training.generators import GeneratorRun, align_generator
+
+with job(snakemake):
+    given, params, compute = snakemake.input, snakemake.params, snakemake.params.compute
+    housekeeping = {key: snakemake.resources[key] for key in ("save_steps", "logging_steps")}
+    align_generator(
+        GeneratorRun(
+            model=given.model,
+            network=snakemake.wildcards.network,
+            train=given.train,
+            valid=given.valid,
+            output=snakemake.output.model,
+            history=snakemake.output.history,
+            cost=snakemake.output.cost,
+            checkpoints=params.checkpoints,
+            settings=params.settings | housekeeping,
+            seed=int(snakemake.wildcards.seed),
+            choices=given.get("choices") or None,
+            prompts=given.get("prompts") or None,
+            languages=params.languages,
+            batch_tokens=snakemake.resources.batch_tokens,
+            device=compute["device"],
+            precision=compute["precision"],
+            processes=compute["processes"],
+            threads=max(1, snakemake.threads // compute["processes"]),
+        )
+    )
