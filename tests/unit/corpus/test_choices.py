@@ -184,9 +184,10 @@ def schemas(language="en", number=60):
     rows = []
     for n in range(number):
         for word, first in (("won", True), ("lost", False)):
-            tokens = ["Ann", "met", "Eve", str(n), "times", "because", "she", word, "."]
-            sentence = f"Ann met Eve {n} times because she {word}."
-            rows.append(winograd(language, sentence, tokens, (6, 7), first, not first))
+            tokens = [f"Ann{n}", "met", f"Eve{n}", "because", "she", word, "."]
+            sentence = f"Ann{n} met Eve{n} because she {word}."
+            choices = (f"Ann{n}", f"Eve{n}")
+            rows.append(winograd(language, sentence, tokens, (4, 5), first, not first, choices))
     return rows
 
 
@@ -214,8 +215,8 @@ def test_xwinograd(tmp_path):
     rows = {
         row[0]: row[1:] for split in ("demonstrations", "test") for row in rows_of(table, split)
     }
-    assert rows["1"] == (0, "Ann met Eve 0 times because ", " won.", "Ann", "Eve")
-    assert rows["2"] == (1, "Ann met Eve 0 times because ", " lost.", "Ann", "Eve")
+    assert rows["1"] == (0, "Ann0 met Eve0 because ", " won.", "Ann0", "Eve0")
+    assert rows["2"] == (1, "Ann0 met Eve0 because ", " lost.", "Ann0", "Eve0")
     assert rows["121"] == (0, '“Her” story ("Eve\'s") made ', " cry", "Ann", "Eve")
     assert [count["found"] for count in counts] == [121, 121]
     assert sum(count["rows"] for count in counts) == 121
@@ -237,10 +238,17 @@ def test_xwinograd(tmp_path):
 
 def test_twins_of_xwinograd_stay_together(tmp_path):
     path = tmp_path / "x.tsv"
-    path.write_text(tsv(None, schemas(number=200)), "utf-8")
+    rows = schemas(number=200)
+    for n in range(200):  # the word may stand before the pronoun, and the choices in any order
+        tokens = [f"Ann{n}", "lent", "to", f"Eve{n}", "because", "she", "lost", "."]
+        sentence = f"Ann{n} lent to Eve{n} , because she lost."
+        choices = (f"eve{n}", f"Ann{n}")
+        rows.append(winograd("en", sentence, tokens, (5, 6), True, False, choices))
+    path.write_text(tsv(None, rows), "utf-8")
     table, _ = read({"en/all": str(path)}, "xwinograd", SHARED)
     split = table.set_index("example")["split"]
-    assert all(split[str(2 * n + 1)] == split[str(2 * n + 2)] for n in range(200))
+    for n in range(200):
+        assert split[str(2 * n + 1)] == split[str(2 * n + 2)] == split[str(401 + n)]
     assert 0.2 < (split == "demonstrations").mean() < 0.4
 
 
@@ -263,10 +271,11 @@ def test_splits_share_a_file_the_same_way_in_every_language(tmp_path):
 
 
 def test_what_is_tested_is_no_demonstration(tmp_path):
-    texts = {"en/dev": pawsx(PAWSX), "en/test": pawsx([("9", "A is B.", "A is C.", "0")])}
-    table, counts = read(write(tmp_path, texts), "pawsx")
-    assert [row[0] for row in rows_of(table, "demonstrations")] == ["1"]
-    assert [count["duplicates"] for count in counts] == [1, 0]
+    for pair in (("A is B.", "A is C."), ("A is C.", "A is B.")):
+        texts = {"en/dev": pawsx(PAWSX), "en/test": pawsx([("9", *pair, "0")])}
+        table, counts = read(write(tmp_path, texts), "pawsx")
+        assert [row[0] for row in rows_of(table, "demonstrations")] == ["1"]
+        assert [count["duplicates"] for count in counts] == [1, 0]
 
 
 @pytest.mark.parametrize(

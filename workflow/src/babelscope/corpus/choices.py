@@ -5,7 +5,7 @@ import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -84,8 +84,8 @@ def read_choices(
     parts
         By split, ``train`` (the demonstrations) and ``test``: the name of its file, and from where
         to where in [0, 1) the hashes of the ids lie that it takes; of xwinograd, which has no
-        demonstrations of its own, the hashes of what stands before the pronoun and the choices, so
-        that sentences which differ in a word at the end stay together.
+        demonstrations of its own, the hashes of the two choices, so that sentences which differ in
+        a word, wherever it stands, stay together.
     codes
         What xwinograd calls each language.
 
@@ -101,8 +101,9 @@ def read_choices(
         A row per language and split: of all rows of the language in the split's file, how many were
         ``found``, and of these left out as ``unlabelled`` (of xnli), ``placeholder`` (of pawsx) or
         ``empty``, of which a field has no text; ``replaced``, with the character U+FFFD that stands
-        where text was lost, which are kept; ``duplicates``, demonstrations that are also tested and
-        left out; the ``rows`` of the split, and how many of them have each label.
+        where text was lost, which are kept; ``duplicates``, demonstrations that are also tested, of
+        pawsx in whichever order, and left out; the ``rows`` of the split, and how many of them have
+        each label.
 
     Raises
     ------
@@ -127,8 +128,8 @@ def read_choices(
             name, low, high = parts[part]
             items = read[language, name][0]
             chosen[split] = [item for item in items if within(_group(item, format), low, high)]
-        tested = {fields for _, fields, _ in chosen["test"]}
-        new = [item for item in chosen["demonstrations"] if item[1] not in tested]
+        tested = {_content(item, format) for item in chosen["test"]}
+        new = [item for item in chosen["demonstrations"] if _content(item, format) not in tested]
         repeated = {"demonstrations": len(chosen["demonstrations"]) - len(new), "test": 0}
         if repeated["demonstrations"]:
             logger.warning("%s: some demonstrations are also tested: %s", language, repeated)
@@ -153,8 +154,13 @@ def read_choices(
 
 def _group(item: Item, format: str) -> str:
     """Return what the split of an example in a shared file follows from."""
-    name, (before, _, *choices), _ = item
-    return "\n".join((before, *choices)) if format == "xwinograd" else name
+    name, fields, _ = item
+    return "\n".join(sorted(map(str.lower, fields[2:]))) if format == "xwinograd" else name
+
+
+def _content(item: Item, format: str) -> Hashable:
+    """Return what two examples have in common that ask the same."""
+    return frozenset(item[1]) if format == "pawsx" else item[1]
 
 
 def _read(file: str, format: str, language: str, code: str) -> tuple[list[Item], Counter[str]]:
