@@ -138,6 +138,49 @@ def test_what_the_encoders_study_cannot_do_is_refused(settings, words, tmp_path)
         assert word in message, message[-2000:]
 
 
+def test_the_alignment_study_lists_its_jobs(tmp_path):
+    result = snakemake("alignment", "-n", directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+    planned = jobs(result.stdout + result.stderr)
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
+    networks = config["alignment"]["networks"]
+    assert planned["align_generator"] == len(networks)
+    assert planned["evaluate_in_context"] == planned["encode_corpus"] == len(networks) + 1
+    assert planned["read_choices"] == len(config["alignment"]["evaluated"])
+    assert "build_base_model" not in planned
+    assert "finetune_mlm" not in planned
+
+
+def test_the_published_scale_of_alignment_can_be_planned(tmp_path):
+    overlay = ROOT / "config" / "paper" / "alignment.yaml"
+    data = tmp_path / "data"
+    data.mkdir()
+    settings = ("--configfile", overlay, "--config", f"data_root={data}")
+    result = snakemake("alignment", "-n", *settings, directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+    planned = jobs(result.stdout + result.stderr)
+    assert planned["download_model"] == 1
+    assert "download_dump" not in planned
+    assert "build_generator" not in planned
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("alignment={languages: [de, ru]}", ["alignment.languages", "pivot, en"]),
+        ("alignment={training: {pooler: avg-9}}", ["avg-9", "layer 9"]),
+        ("alignment={evaluated: [pawsx]}", ["data_root", "pawsx"]),
+    ],
+)
+def test_what_the_alignment_study_cannot_do_is_refused(settings, words, tmp_path):
+    result = snakemake("alignment", "-n", "--config", settings, directory=tmp_path)
+    assert result.returncode != 0
+    message = result.stdout + result.stderr
+    assert "Traceback (most recent call last)" not in message
+    for word in words:
+        assert word in message, message[-2000:]
+
+
 def test_of_a_task_alone_nothing_is_compared_across_tasks(tmp_path):
     settings = "tickets={tasks: [ner], encoded: ner, analysed: [70, 40]}"
     result = snakemake("tickets", "-n", "--config", settings, directory=tmp_path)

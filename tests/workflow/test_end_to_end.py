@@ -231,3 +231,50 @@ def test_a_second_run_of_encoders_has_nothing_to_do(encoders):
     result = snakemake(encoders, "--config", "seeds=[1]", study="encoders")
     assert result.returncode == 0, result.stderr[-3000:]
     assert "Nothing to be done" in result.stderr + result.stdout
+
+
+@pytest.fixture(scope="module")
+def alignment(finished) -> Path:
+    """Return the alignment study on the text of the others."""
+    result = snakemake(finished, study="alignment")
+    assert result.returncode == 0, result.stderr[-6000:]
+    return finished
+
+
+def test_every_figure_of_alignment_is_drawn_from_numbers(alignment):
+    figures = sorted((alignment / "results" / "figures" / "alignment").rglob("*.pdf"))
+    assert len(figures) == 10
+    for figure in figures:
+        assert figure.stat().st_size > 2000
+        assert figure.with_suffix(".png").stat().st_size > 2000
+        assert not pd.read_csv(figure.with_suffix(".csv")).empty
+
+
+def test_every_network_is_scored_alike(alignment):
+    table = pd.read_parquet(next((alignment / "results/tables/alignment").rglob("scores.parquet")))
+    tiny = yaml.safe_load(TINY.read_text("utf-8"))
+    assert set(table["network"]) == {"base", *tiny["alignment"]["networks"]}
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+    place = ["task", "corpus", "language", "prompt", "shots", "demonstrations", "metric"]
+    runs = table.groupby(place)[["network", "seed"]].agg(list)
+    assert runs.astype(str).drop_duplicates().shape[0] == 1
+    assert len(runs.iloc[0]["network"]) == 1 + len(tiny["alignment"]["networks"]) * 2
+
+
+def test_an_aligned_model_is_a_plain_folder(alignment):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    home = alignment / "results/models/demo-gpt2"
+    before = AutoModelForCausalLM.from_pretrained(home / "base").state_dict()
+    after = AutoModelForCausalLM.from_pretrained(home / "aligned-both" / "s1").state_dict()
+    assert before.keys() == after.keys()
+    assert any((before[name] != after[name]).any() for name in before)
+    tokenizer = AutoTokenizer.from_pretrained(home / "aligned-both" / "s1")
+    ids = tokenizer("Cairo is the capital of Egypt.")["input_ids"]
+    assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_a_second_run_of_alignment_has_nothing_to_do(alignment):
+    result = snakemake(alignment, study="alignment")
+    assert "Nothing to be done" in result.stdout + result.stderr

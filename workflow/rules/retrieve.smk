@@ -81,8 +81,8 @@ rule download_corpus:
             [
                 *settings.parallel.corpora,
                 *DATASETS,
-                *settings.encoders.pairs,
-                *settings.encoders.evaluated,
+                *encoder_corpora(),
+                *alignment_corpora(),
             ]
         ),
     conda:
@@ -114,8 +114,12 @@ rule download_model:
     wildcard_constraints:
         model=any_of(
             name
-            for name in (*settings.models, settings.encoders.translation.model)
-            if name and name not in BUILT
+            for name in (
+                *settings.models,
+                *ALIGNMENT_MODELS,
+                settings.encoders.translation.model,
+            )
+            if name and models[name].source != "build"
         ),
     conda:
         "../../envs/torch.yaml"
