@@ -88,6 +88,15 @@ def test_comparisons_are_among_the_pairs_and_sometimes_turned_round(pairs):
     assert all(pair.first.objects == (pair.second.subject,) for pair in turned)
 
 
+def test_comparing_two_things_does_not_tell_the_label(pairs):
+    compared = set(COMPARISONS.values())
+    for rows in pairs.values():
+        for kind in (True, False):
+            labels = [pair.label for pair in rows if (pair.first.relation in compared) == kind]
+            assert len(labels) > 10
+            assert abs(2 * sum(labels) - len(labels)) <= 2
+
+
 def test_a_fact_that_is_used_again_has_the_other_label():
     rows, most = plan_paraphrases(load(), FACTS["test"], 10**6, "test", 1)
     assert len(rows) == most

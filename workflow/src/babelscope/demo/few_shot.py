@@ -91,8 +91,8 @@ def plan_paraphrases(
 ) -> tuple[list[Paraphrase], int]:
     """Return pairs, both labels as often up to one, and how many there could be.
 
-    Facts with a wrong value and comparisons take turns; each is used once before any is used again,
-    and then with the other label.
+    Facts with a wrong value and comparisons take turns, and either kind has both labels as often,
+    up to two; each is used once before any is used again, and then with the other label.
 
     Parameters
     ----------
@@ -124,7 +124,8 @@ def plan_paraphrases(
     for row in range(min(count, len(TURNS) * len(slots))):
         turn, place = divmod(row, len(slots))
         true, wrong = slots[place]
-        first, second = TURNS[(place + turn) % len(TURNS)]
+        shift = place // len(TURNS)  # without it all comparisons, at odd places, have one label
+        first, second = TURNS[(place + shift + turn) % len(TURNS)]
         rows.append(Paraphrase(true if first else wrong, true if second else wrong))
     random.Random(derive_seed(seed, "pawsx", split)).shuffle(rows)
     return rows, len(TURNS) * len(slots)
