@@ -33,7 +33,7 @@ rule build_demo:
         mem_mb=2000,
         runtime=30,
     params:
-        version=4,
+        version=5,
         settings=section("demo"),
         languages={lang: languages[lang].wiki for lang in LANGS},
         date=settings.dumps.date["default"],
