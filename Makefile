@@ -25,8 +25,9 @@ install: $(BIN)/.installed  ## create .venv with everything pinned
 demo: install  ## the heads study on the demo data, from dumps to figures
 	$(SNAKEMAKE) heads
 
+# A file's tests stay together, since they share what is costly; one thread each leaves cores to the others.
 test: install  ## all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 lint: install  ## every static check
 	$(BIN)/ruff check .
