@@ -61,6 +61,12 @@ class Steps:
         if settings.max_steps is not None:
             self.steps = min(self.steps, settings.max_steps)
         self.order = lru_cache(maxsize=2)(self._order)
+        self.lengths = np.zeros(len(samples), np.int64)  # tokens of each sample that are read
+        if PAIRS in self.weights:
+            lengths = np.append(samples.sentences.lengths, 0)  # -1 is no sentence
+            self.lengths += lengths[samples.pairs].sum(axis=1)
+        if TEXTS in self.weights:
+            self.lengths += samples.instructions.lengths
 
     def _order(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng(derive_seed(self.seed, "order", epoch))
@@ -94,14 +100,9 @@ class Steps:
 
     def tokens(self, steps: int) -> int:
         """Return how many tokens so many steps read, padding not counted, in all processes."""
-        each = np.zeros(len(self.samples), np.int64)
-        if PAIRS in self.weights:
-            lengths = np.append(self.samples.sentences.lengths, 0)  # -1 is no sentence
-            each += lengths[self.samples.pairs].sum(axis=1)
-        if TEXTS in self.weights:
-            each += self.samples.instructions.lengths
         epochs, rest = divmod(steps * self.settings.batch_size, len(self.samples))
-        return int(epochs * each.sum() + each[self.order(epochs)[:rest]].sum())
+        begun = self.lengths[self.order(epochs)[:rest]]
+        return int(epochs * self.lengths.sum() + begun.sum())
 
 
 def block_passes(

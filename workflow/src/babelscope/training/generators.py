@@ -138,7 +138,6 @@ def perform(run: GeneratorRun) -> None:
         pooler = find_pooler(settings.pooler, len(anatomy(model).stack().blocks))
         train, valid = _read(run, settings, tokenizer)
         order = Steps(train, settings, run.network, run.seed)
-        model.to(run.device)
         divided = settings.sharded and world() > 1
         if divided:
             shard(model, run.device)
