@@ -115,12 +115,14 @@ def gather(rows: torch.Tensor, places: torch.Tensor, total: int) -> torch.Tensor
 
 
 def add_up_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace gradients by their sums over all processes; sharded ones are sums already."""
+    """Replace gradients by their sums over all processes; sharded ones are means already."""
     if world() == 1:
         return
-    gradients = [
-        value.grad for value in parameters if value.grad is not None and not is_sharded(value)
-    ]
+    found = [value.grad for value in parameters if value.grad is not None]
+    sharded = [gradient for gradient in found if is_sharded(gradient)]
+    if sharded:
+        torch._foreach_mul_(sharded, world())  # pyright: ignore
+    gradients = [gradient for gradient in found if not is_sharded(gradient)]
     while gradients:
         bucket = [gradients.pop()]
         while gradients and sum(one.numel() for one in bucket) < BUCKET:
@@ -136,17 +138,15 @@ def add_up_gradients(parameters: Iterable[nn.Parameter]) -> None:
 def shard(model: nn.Module, device: str) -> None:
     """Divide parameters, gradients and optimizer state over the processes, block by block.
 
-    A block is put together when it runs, and taken apart again. Gradients are summed, not averaged.
-    Only the model itself may be called, not its base.
+    A block is put together when it runs, and taken apart again. Only the model itself may be
+    called, not its base.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard
+    from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device, (world(),))
     for module in (*anatomy(model).stack().blocks, model):
         fully_shard(module, mesh=mesh)
-        assert isinstance(module, FSDPModule)
-        module.set_gradient_divide_factor(1.0)
 
 
 def settle(model: Any) -> None:
