@@ -31,10 +31,6 @@ def settings_of(study, **changes):
     return GeneratorTraining.model_validate(study.settings | changes)
 
 
-def equal(one, two):
-    return one.keys() == two.keys() and all((one[key] == two[key]).all() for key in one)
-
-
 def difference(one, two):
     assert one.keys() == two.keys()
     return max(np.abs(one[key] - two[key]).max() for key in one)
@@ -167,7 +163,6 @@ def test_every_sample_is_used_equally_often_and_no_remainder_is_left(study, samp
     for epoch in range(3):
         assert sorted(used[20 * epoch : 20 * (epoch + 1)]) == list(range(20))
     assert order.epochs(10) == 3
-    assert order.tokens(10) == 3 * order.tokens(10) // 3 > order.tokens(9)
     lengths = samples.sentences.lengths
     pairs = sum(lengths[n] for row in samples.pairs for n in row if n >= 0)
     assert order.tokens(10) == 3 * (pairs + samples.instructions.lengths.sum())
@@ -235,7 +230,6 @@ def test_the_folder_is_a_model_as_any_other(generator_study, family):
     study = generator_study(family)
     history = study.align(max_steps=2)
     model = AutoModelForCausalLM.from_pretrained(study.folder / "out")
-    assert equal(study.weights("source"), study.weights("source"))
     assert study.weights("out").keys() == study.weights("source").keys()
     assert difference(study.weights("out"), study.weights("source")) > 1e-4
     tokenizer = study.tokenizer()

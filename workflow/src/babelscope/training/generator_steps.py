@@ -43,7 +43,7 @@ class Steps:
     settings
         Say how many make a step, and how many steps there are.
     network
-        Which losses there are; see :class:`GeneratorRun`.
+        Which losses there are; see :class:`~babelscope.training.generators.GeneratorRun`.
     seed
         Of the order.
     """
