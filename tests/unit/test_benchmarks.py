@@ -20,6 +20,7 @@ ABSENT = ("pydantic", "zstandard", "datasets", "scipy", "faiss", "gudhi", "snake
         "encoder_batches",
         "encoding",
         "focus",
+        "generator_step",
         "importance",
         "in_context",
         "instruction_pairs",

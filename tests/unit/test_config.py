@@ -87,8 +87,8 @@ def test_every_overlay_is_valid_and_names_known_things(document, overlay):
         ("tasks.nli.max_tokens", 3, ["tasks.nli.max_tokens", "8"]),
         ("tickets.analysed", [50], ["analysed", "50", "70, 40, 10"]),
         ("tickets.rounds", 5, ["5 rounds of 30 %", "nothing"]),
-        ("alignment.instructions", [], ["alignment", "instructions or translations"]),
         ("alignment.training.pooler", "cls-1", ["alignment.training.pooler", "cls-1"]),
+        ("alignment.training.pooler", "avg_top3", ["alignment.training.pooler", "avg_top2"]),
         ("alignment.training.temperature", 0, ["alignment.training.temperature", "greater than 0"]),
         ("alignment.networks", ["aligned-neither"], ["alignment.networks.0", "aligned-both"]),
         ("alignment.shots", [0, 0], ["alignment.shots", "twice"]),
@@ -109,6 +109,12 @@ def test_a_mistake_is_one_line_that_names_the_key(document, path, value, words):
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_alignment_needs_samples(document):
+    change = {"alignment": {"instructions": [], "translations": []}}
+    with pytest.raises(BabelscopeError, match="alignment: instructions or translations must name"):
+        load_settings(merged(document, change))
 
 
 def test_a_missing_key_is_named(document):

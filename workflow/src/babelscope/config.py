@@ -24,6 +24,8 @@ Several = Annotated[int, Field(ge=2)]  # what a spread is computed from
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 SPLIT = r"[\w./{}*-]+(:0?\.\d+)?"
 Splits = Annotated[str, Field(pattern=rf"^({SPLIT} {SPLIT}( {SPLIT})?)?$")]
+FURTHER = "avg_first_last|avg_top2|avg_bottom|avg_bottom2|avg_all|last_top2|last_first_last"
+POOLER = rf"^((avg|last|max)(-\d+)?|{FURTHER})$"
 LANGUAGE = r"[a-z][a-z_-]{1,19}(:\w+)?"
 Variant = Literal["ticket", "repeat", "random", "component", "early", "unrewound"]
 Pooling = Literal["mean", "first", "last", "max"]
@@ -562,7 +564,7 @@ class GeneratorTraining(Section):
     logging_steps: Count
     eval_steps: Count
     save_steps: Count
-    pooler: Annotated[str, Field(pattern=r"^(avg|last|max)(-\d+|(_\w+)?)$")] = Field(
+    pooler: Annotated[str, Field(pattern=POOLER)] = Field(
         description="where sentence states are taken: avg-2 is the mean after the second block"
     )
     temperature: Annotated[float, Field(gt=0)]
