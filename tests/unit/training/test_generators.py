@@ -315,6 +315,17 @@ def test_evaluations_look_at_all_held_out_samples_of_which_none_is_nearest(study
     assert found["retrieval_error"] == pytest.approx(100 * torch.cat(wrong).float().mean().item())
 
 
+def test_a_process_may_have_none_of_few_sentences(study, samples, make_model, monkeypatch):
+    """As in the last batch of an evaluation; what others have is zero until it is gathered."""
+    for name, value in (("world", 2), ("rank", 1)):
+        monkeypatch.setattr(generator_steps, name, lambda value=value: value)
+    batch = generator_steps.text_batch(samples, np.array([3]), settings_of(study))
+    pooler, model = find_pooler("avg-2", 3), make_model("gpt2")
+    vectors = generator_steps.text_vectors(model, batch, pooler, total=1, cached=False)
+    assert not vectors.any()
+    vectors.sum().backward()
+
+
 def test_more_held_out_samples_than_are_looked_at(study, samples, monkeypatch):
     monkeypatch.setattr(generator_steps, "HELD_OUT", 6)
     settings = settings_of(study, batch_size=4)

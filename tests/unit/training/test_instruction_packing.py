@@ -6,6 +6,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from babelscope.corpus.instructions import make_instruction_pairs
 from babelscope.errors import BabelscopeError
 from babelscope.io import write_jsonl
 from babelscope.training.instructions import (
@@ -23,8 +24,6 @@ RECORD = {
     "sent1": "ba",
     "clm_text": "ab: ba",
     "clm_prompt_len": 4,
-    "corpus": "one",
-    "id": "1",
 }
 
 
@@ -123,14 +122,14 @@ def test_no_room_for_any_answer(read):
 
 def test_sentences_are_tokenized_once_and_those_that_say_the_same_are_known(read):
     records = [
-        {"sent0": "a", "sent1": "b", "id": 1},
-        {"sent0": "a", "sent1": "c", "id": 2, "sent2": "j"},
-        {"sent0": "d", "sent1": "e", "id": 3},
-        {"sent0": "f", "sent1": "g", "id": 3},
-        {"sent0": "h", "sent1": "i", "id": 3, "corpus": "two"},
+        {"sent0": "a", "sent1": "b"},
+        {"sent0": "a", "sent1": "c", "sent2": "j"},
+        {"sent0": "d", "sent1": "e"},
+        {"sent0": "f", "sent1": "d"},
+        {"sent0": "h", "sent1": "i"},
     ]
     samples = read([RECORD | record for record in records])
-    assert samples.pairs.tolist() == [[0, 1, -1], [0, 2, 3], [4, 5, -1], [6, 7, -1], [8, 9, -1]]
+    assert samples.pairs.tolist() == [[0, 1, -1], [0, 2, 3], [4, 5, -1], [6, 4, -1], [7, 8, -1]]
     groups = samples.contents[samples.pairs[:, 0]]
     assert (groups[:, None] == groups).tolist() == [
         [True, True, False, False, False],
@@ -140,8 +139,35 @@ def test_sentences_are_tokenized_once_and_those_that_say_the_same_are_known(read
         [False, False, False, False, True],
     ]
     assert (samples.contents[samples.pairs[:, 0]] == samples.contents[samples.pairs[:, 1]]).all()
-    assert samples.contents[3] not in samples.contents[[0, 4, 8]]  # a hard negative says another
-    assert len(samples.sentences) == 10
+    assert samples.contents[3] not in samples.contents[[0, 4, 7]]  # a hard negative says another
+    assert len(samples.sentences) == 9
+
+
+def test_pairs_beside_one_instruction_are_negatives(tmp_path):
+    """Repeated, an instruction stands beside pairs of other rows, which do not say the same."""
+    files = {code: tmp_path / f"{code}.jsonl.zst" for code in ("en", "de")}
+    for code, path in files.items():
+        rows = [
+            {"id": str(number), "instruction": f"{code} a{number}", "input": "", "output": "b"}
+            for number in range(40)
+        ]
+        write_jsonl(path, rows)
+    outputs = {split: str(tmp_path / f"{split}.jsonl.zst") for split in ("train", "valid")}
+    make_instruction_pairs(
+        {"one": {code: str(path) for code, path in files.items()}},
+        {},
+        outputs,
+        languages={"en": "English", "de": "German"},
+        pivot="en",
+        cross_probability=0.5,
+        change_probability=0.5,
+        repeat=3.0,
+        valid=0.2,
+        weights={},
+        seed=1,
+    )
+    samples = read_samples(outputs["train"], tokenizer_of(), max_tokens=20, block=60)
+    assert len(set(samples.contents)) == len(samples) / 3 == len(samples.sentences) / 2
 
 
 def test_long_sentences_are_cut_and_counted(read, caplog):
@@ -155,7 +181,6 @@ def test_long_sentences_are_cut_and_counted(read, caplog):
     [
         ({"sent1": None}, "line 2: the field sent1 is None, expected str"),
         ({"clm_prompt_len": "4"}, "line 2: the field clm_prompt_len is '4', expected int"),
-        ({"id": 0.5}, "the field id is 0.5, expected str or int"),
         ({"clm_prompt_len": 6}, "clm_prompt_len is 6 of the 6 characters"),
         ({"clm_prompt_len": -1}, "clm_prompt_len is -1"),
     ],

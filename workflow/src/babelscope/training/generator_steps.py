@@ -139,7 +139,8 @@ def text_batch(samples: Samples, numbers: np.ndarray, settings: GeneratorTrainin
         ids = [torch.from_numpy(samples.sentences[x].astype(np.int64)) for x in numbers[mine]]
         padded, mask = pad(ids, samples.padding)
         batch |= {f"ids {number}": padded, f"mask {number}": mask.long()}
-    return batch | {"own": torch.tensor(own), "places": torch.tensor(places)}
+    numbered = {"own": own, "places": places}  # of few sentences, this process may have none
+    return batch | {key: torch.tensor(x, dtype=torch.long) for key, x in numbered.items()}
 
 
 def _cuts(lengths: Sequence[int], size: int) -> list[int]:

@@ -36,8 +36,6 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "sent1": (str,),
     "clm_text": (str,),
     "clm_prompt_len": (int,),
-    "corpus": (str,),
-    "id": (str, int),
 }
 
 
@@ -91,7 +89,7 @@ class Samples:
         Numbers of ``sent0``, ``sent1`` and ``sent2``, shape (samples, 3); -1 for no ``sent2``.
     contents
         Shape (sentences,), equal for sentences that say the same, in whatever language: those of a
-        sample, and those of samples of one id.
+        pair, and those of pairs that share a text, as all pairs of a row share that of the pivot.
     instructions
         Those of all samples; without tokens where nothing could be learned.
     labels
@@ -148,9 +146,7 @@ def read_samples(
             "Use a model with a tokenizer.json.",
         )
     numbers: dict[str, int] = {}
-    ids: dict[tuple[str, str], int] = {}
     pairs: list[list[int]] = []
-    owners: list[int] = []
     texts: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     cut = unanswered = 0
@@ -159,7 +155,6 @@ def read_samples(
         for record in some:
             said = [record["sent0"], record["sent1"], record.get("sent2")]
             pairs.append([-1 if x is None else numbers.setdefault(x, len(numbers)) for x in said])
-            owners.append(ids.setdefault((record["corpus"], str(record["id"])), len(ids)))
         for row, answer in _instructions(tokenizer, some):
             cut += len(row) > block
             answered = answer[:block].any()
@@ -187,7 +182,7 @@ def read_samples(
     return Samples(
         sentences=_sentences(tokenizer, list(numbers), max_tokens),
         pairs=table,
-        contents=_contents(table, np.array(owners), len(numbers)),
+        contents=_contents(table, len(numbers)),
         instructions=Texts.of(texts),
         labels=np.concatenate(labels),
         padding=padding if isinstance(padding, int) else 0,
@@ -250,16 +245,17 @@ def _sentences(
     return Texts.of(rows)
 
 
-def _contents(pairs: np.ndarray, owners: np.ndarray, sentences: int) -> np.ndarray:
-    """Return a number per sentence, equal for those that a sample or an id ties together."""
+def _contents(pairs: np.ndarray, sentences: int) -> np.ndarray:
+    """Return a number per sentence, equal for those that pairs tie together.
+
+    The id of a sample is that of its instruction, beside which stand sentences of another row.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    left = np.concatenate([pairs[:, 0], pairs[:, 0]])
-    right = np.concatenate([pairs[:, 1], sentences + owners])
-    size = sentences + int(owners.max()) + 1
-    links = coo_array((np.ones(len(left), np.int8), (left, right)), (size, size))
-    return connected_components(links, directed=False)[1][:sentences]
+    ties = (np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1]))
+    links = coo_array(ties, (sentences, sentences))
+    return connected_components(links, directed=False)[1]
 
 
 # Packing
