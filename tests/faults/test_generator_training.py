@@ -99,7 +99,6 @@ def test_a_figure_that_is_not_finite(study, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"pooler": "avg_middle"}, r"The pooler 'avg_middle' is not known.*avg_first_last"),
         ({"pooler": "avg-4"}, "reads layer 4, and the model has layers 0 to 3"),
         ({"batch_size": 21}, r"batch_size: 21 is more than the 20 samples of .*twice"),
         ({"max_tokens": 71}, r"training.max_tokens: 71 is longer than the 70 positions"),
