@@ -160,6 +160,7 @@ def test_the_published_scale_of_alignment_can_be_planned(tmp_path):
     assert result.returncode == 0, result.stderr
     planned = jobs(result.stdout + result.stderr)
     assert planned["download_model"] == 1
+    assert "build_demo" not in planned
     assert "download_dump" not in planned
     assert "build_generator" not in planned
 
