@@ -6,6 +6,7 @@ file is an error, not a hidden default.
 
 import csv
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -1048,20 +1049,7 @@ def check_encoders(
             f" in one language; that do corpora of the kinds {', '.join(MONOLINGUAL)}.",
             "Add one of them.",
         )
-    for name in (*encoders.pairs, *encoders.evaluated):
-        row = corpora[name]
-        if row.codes and not set(row.codes) & set(encoders.languages):
-            raise BabelscopeError(
-                f"config: encoders: the corpus {name} has the languages {', '.join(row.codes)},"
-                f" none of which is among encoders.languages ({', '.join(encoders.languages)}).",
-                "Take the corpus out, or add a language.",
-            )
-        if "{data_root}" in row.path and not _is_folder(settings.data_root):
-            raise BabelscopeError(
-                f"config: data_root: {settings.data_root} is not a folder, but the corpus {name} of"
-                " encoders is read from it.",
-                "Add --config data_root=FOLDER.",
-            )
+    _check_corpora("encoders", (*encoders.pairs, *encoders.evaluated), settings, corpora)
     for name in encoders.pairs:
         lacking = set(encoders.languages) - set(corpora[name].codes or encoders.languages)
         translator = encoders.translation.model
@@ -1147,20 +1135,7 @@ def check_alignment(
                 f"config: alignment.{key}: {', '.join(unknown)} is not among {', '.join(allowed)}.",
                 "Correct the name, or add the corpus to the study.",
             )
-    for name in (*used, *alignment.evaluated):
-        row = corpora[name]
-        if row.codes and not set(row.codes) & set(alignment.languages):
-            raise BabelscopeError(
-                f"config: alignment: the corpus {name} has the languages {', '.join(row.codes)},"
-                f" none of which is among alignment.languages ({', '.join(alignment.languages)}).",
-                "Take the corpus out, or add a language.",
-            )
-        if "{data_root}" in row.path and not _is_folder(settings.data_root):
-            raise BabelscopeError(
-                f"config: data_root: {settings.data_root} is not a folder, but the corpus {name} of"
-                " alignment is read from it.",
-                "Add --config data_root=FOLDER.",
-            )
+    _check_corpora("alignment", (*used, *alignment.evaluated), settings, corpora)
     compared = [name for name in alignment.translations if name in settings.parallel.corpora]
     if compared:
         raise BabelscopeError(
@@ -1174,6 +1149,27 @@ def check_alignment(
             raise BabelscopeError(
                 f"config: alignment: {name} is not there in {', '.join(sorted(lacking))}.",
                 "Take the language out of alignment.languages, or name other instructions.",
+            )
+
+
+def _check_corpora(
+    study: str, names: Iterable[str], settings: Settings, corpora: dict[str, Corpus]
+) -> None:
+    """Check that a study's corpora have one of its languages, and the folder they are in."""
+    languages = getattr(settings, study).languages
+    for name in names:
+        row = corpora[name]
+        if row.codes and not set(row.codes) & set(languages):
+            raise BabelscopeError(
+                f"config: {study}: the corpus {name} has the languages {', '.join(row.codes)},"
+                f" none of which is among {study}.languages ({', '.join(languages)}).",
+                "Take the corpus out, or add a language.",
+            )
+        if "{data_root}" in row.path and not _is_folder(settings.data_root):
+            raise BabelscopeError(
+                f"config: data_root: {settings.data_root} is not a folder, but the corpus {name} of"
+                f" {study} is read from it.",
+                "Add --config data_root=FOLDER.",
             )
 
 
