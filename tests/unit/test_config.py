@@ -231,6 +231,26 @@ def test_what_alignment_cannot_do_stops_before_the_first_job(document, change, w
         assert word in str(caught.value)
 
 
+def test_corpora_of_samples_in_few_languages_may_serve_together(document):
+    """OPUS has a file for each pair of languages; together they need every language."""
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    for pair in ("en de", "ru en", "de ru"):
+        row = tables[1]["pud"].model_dump() | {"format": "opus", "id_column": "", "path": "a.tsv"}
+        tables[1][f"opus.{pair[:2]}-{pair[3:]}"] = Corpus.model_validate(row | {"languages": pair})
+
+    def check(*names):
+        change = {"languages": ["en", "de", "ru"], "instructions": [], "translations": list(names)}
+        check_alignment(load_settings(merged(document, {"alignment": change})), *tables[1:])
+
+    check("opus.en-de", "opus.ru-en")
+    with pytest.raises(BabelscopeError, match="no corpus of samples is there in ru"):
+        check("opus.en-de")
+    with pytest.raises(BabelscopeError, match="opus.de-ru is there in de, ru .* the pivot, en"):
+        check("opus.en-de", "opus.ru-en", "opus.de-ru")
+    with pytest.raises(ValueError, match="opus has no header"):
+        Corpus.model_validate(tables[1]["opus.en-de"].model_dump() | {"languages": ""})
+
+
 def test_a_form_for_text_to_text_models_may_stand_beside_others(document):
     tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
     row = {"source": "local", "location": "mt5", "revision": "", "licence": "", "citation": ""}

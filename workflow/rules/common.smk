@@ -371,8 +371,10 @@ def corpus_files(wildcards):
 
 def parallel_languages(wildcards):
     """Return the languages that parallel text is read in: all, or those it is to align."""
-    aligns = wildcards.corpus in settings.alignment.translations
-    return ALIGNMENT_LANGS if aligns else LANGS
+    if wildcards.corpus not in settings.alignment.translations:
+        return LANGS
+    codes = corpora[wildcards.corpus].codes
+    return [lang for lang in ALIGNMENT_LANGS if lang in codes or not codes]
 
 
 def most_sentences(wildcards):
@@ -450,8 +452,11 @@ def task_reading(wildcards):
 
 
 def reading_of(wildcards):
-    """Return the format of a parallel corpus and the column of its sentence ids."""
-    return corpora[wildcards.corpus].model_dump(include={"format", "id_column"})
+    """Return the format of a parallel corpus, the column of its ids, and what columns it has."""
+    corpus = corpora[wildcards.corpus]
+    return corpus.model_dump(include={"format", "id_column"}) | {
+        "columns": list(corpus.codes)
+    }
 
 
 def checkpoints_of(wildcards, output):

@@ -58,6 +58,19 @@ def test_tsv_without_ids_numbers_its_rows(tmp_path):
     check(table, ["1", "2", "3"])
 
 
+def test_two_columns_without_a_header_as_opus_exports_them(tmp_path):
+    path = tmp_path / "en-ur.tsv.xz"
+    pairs = zip(TEXTS["ur"], TEXTS["en"], strict=True)
+    path.write_bytes(lzma.compress("".join(f"{ur}\t{en}\n" for ur, en in pairs).encode()))
+    options = {"format": "opus", "id_column": "", "missing": "refuse"}
+    table, counts = read_parallel(path, ["en", "ur"], columns=["ur", "en"], **options)
+    assert list(table["sent_id"]) == ["1", "2", "3"]
+    assert [list(table[name]) for name in ("en", "ur")] == [TEXTS["en"], TEXTS["ur"]]
+    assert counts["rows"] == 3
+    with pytest.raises(BabelscopeError, match="line 1: 2 cells"):
+        read_parallel(path, ["en"], columns=["ur", "en", "zh"], **options)
+
+
 def objects():
     return [
         {"sent_id": IDS[i], **{language: texts[i] for language, texts in TEXTS.items()}}

@@ -689,7 +689,7 @@ class Demo(Section):
 
 
 FORMATS = {
-    "parallel": ("tsv", "jsonl", "json", "moses", "conllu"),
+    "parallel": ("tsv", "jsonl", "json", "moses", "conllu", "opus"),
     "ner": ("panx", "conll", "datasets"),
     "nli": ("tsv", "jsonl", "datasets"),
     "pairs": ("lines", "tsv", "jsonl", "nli"),
@@ -758,6 +758,8 @@ class Corpus(Section):
             raise ValueError("a path with {fetched} needs a url, and no other path has one")
         if self.format not in FORMATS[self.kind]:
             raise ValueError(f"{self.kind} has the formats {', '.join(FORMATS[self.kind])}")
+        if self.format == "opus" and not self.languages:
+            raise ValueError("opus has no header: languages must name its columns, in order")
         wanted = SPLIT_NAMES.get(self.kind, 0)
         if len(self.splits.split()) != wanted:
             names = {0: "nothing", 2: "train and test", 3: "train, valid and test"}[wanted]
@@ -1078,9 +1080,9 @@ def check_alignment(
     BabelscopeError
         If its languages are not among those of the configuration or lack the pivot, a model does
         not generate or is also one of `models`, a length or layer is beyond what a built model
-        has, a setting names a corpus that the study does not use, a corpus of samples lacks one of
-        its languages or one of choices has none of them, translations are also what is compared,
-        or there is no folder of real files that a corpus is read from.
+        has, a setting names a corpus that the study does not use, a corpus of samples lacks the
+        pivot, all of them lack a language, one of choices has none, translations are also what is
+        compared, or there is no folder of real files that a corpus is read from.
     """
     alignment = settings.alignment
     training = alignment.training
@@ -1143,13 +1145,21 @@ def check_alignment(
             " what is compared, no model may have been trained on.",
             "Name other translations.",
         )
+    lacking = set(alignment.languages)
     for name in used:
-        lacking = set(alignment.languages) - set(corpora[name].codes or alignment.languages)
-        if lacking:
+        found = set(corpora[name].codes or alignment.languages) & set(alignment.languages)
+        if settings.pivot not in found or len(found) < 2:
             raise BabelscopeError(
-                f"config: alignment: {name} is not there in {', '.join(sorted(lacking))}.",
-                "Take the language out of alignment.languages, or name other instructions.",
+                f"config: alignment: {name} is there in {', '.join(sorted(found))} of the study's"
+                f" languages; samples need the pivot, {settings.pivot}, and another one.",
+                "Name other instructions or translations.",
             )
+        lacking -= found
+    if lacking:
+        raise BabelscopeError(
+            f"config: alignment: no corpus of samples is there in {', '.join(sorted(lacking))}.",
+            "Take the language out of alignment.languages, or name more instructions.",
+        )
 
 
 def _check_corpora(

@@ -28,6 +28,7 @@ def read_parallel(
     format: str,
     id_column: str,
     missing: str,
+    columns: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a parallel corpus into one row per sentence.
 
@@ -42,12 +43,15 @@ def read_parallel(
         ``tsv``: a header of codes, tabs between cells, no quoting. ``jsonl``: an object per line,
         by code. ``json``: a list of such objects, the shape of the published Bible
         file. ``moses``: plain text, line n of one file belongs to line n of the others. ``conllu``:
-        the ``# text`` comments, aligned by ``# sent_id``. Files may be ``.xz`` or ``.zst``.
+        the ``# text`` comments, aligned by ``# sent_id``. ``opus``: `tsv` without a header, as OPUS
+        exports two languages. Files may be ``.xz`` or ``.zst``.
     id_column
         Column or key of the sentence's id in tsv, jsonl and json; empty: rows are numbered from 1,
         as the lines of ``moses`` are.
     missing
         What to do with a sentence that lacks a translation: ``refuse``, or ``drop`` it in all.
+    columns
+        The languages of the columns of ``opus``, in their order.
 
     Returns
     -------
@@ -74,7 +78,7 @@ def read_parallel(
     lacking = dict.fromkeys(languages, 0)
     gaps: list[str] = []
     seen: set[str] = set()
-    for sentence_id, sentences in _rows(path, languages, format, id_column):
+    for sentence_id, sentences in _rows(path, languages, format, id_column, columns):
         if sentence_id in seen:
             raise BabelscopeError(
                 f"{path}: the id {sentence_id} is there twice.", "Give every sentence its own id."
@@ -111,12 +115,16 @@ def read_parallel(
     return table, counts
 
 
-def _rows(path: Source, languages: Sequence[str], format: str, id_column: str) -> Iterator[Row]:
+def _rows(
+    path: Source, languages: Sequence[str], format: str, id_column: str, columns: Sequence[str]
+) -> Iterator[Row]:
     if format in ONE_PER_LANGUAGE:
         files = _files(path, languages)
         return _read_moses(files) if format == "moses" else _read_conllu(files)
     if isinstance(path, Mapping):
         raise ValueError(f"{format} has one file for all languages")
+    if format == "opus":
+        return _read_tsv(str(path), languages, id_column="", header=columns)
     readers = {"tsv": _read_tsv, "jsonl": _read_jsonl, "json": _read_json}
     return readers[format](str(path), languages, id_column)
 
@@ -125,9 +133,11 @@ def _normalized(text: str | None) -> str:
     return unicodedata.normalize("NFC", text).strip() if text else ""
 
 
-def _read_tsv(path: str, languages: Sequence[str], id_column: str) -> Iterator[Row]:
+def _read_tsv(
+    path: str, languages: Sequence[str], id_column: str, header: Sequence[str] | None = None
+) -> Iterator[Row]:
     needed = [*languages, *([id_column] if id_column else [])]
-    for number, (_, row) in enumerate(read_tsv(path, needed), start=1):
+    for number, (_, row) in enumerate(read_tsv(path, needed, header=header), start=1):
         yield row[id_column] if id_column else str(number), dict(row)
 
 
