@@ -8,10 +8,10 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 
-.PHONY: help install demo test lint report bench clean
+.PHONY: help install demo test test-slurm lint report bench clean
 
 help:
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
 # A local wheel or mirror serves the CPU build if there is one, else PyTorch's own index does.
 $(BIN)/.installed: envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
@@ -26,8 +26,20 @@ demo: install  ## the heads study on the demo data, from dumps to figures
 	$(SNAKEMAKE) heads
 
 # A file's tests stay together, since they share what is costly; one thread each leaves cores to the others.
-test: install  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile
+test: install  ## all tests but those on a cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile -m "not slurm"
+
+# The executor sees the packages of .venv, which has none of it: see envs/requirements-slurm.txt.
+.venv-slurm/.installed: $(BIN)/.installed envs/requirements-slurm.txt
+	$(BIN)/python -m venv --without-pip .venv-slurm
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> .venv-slurm/lib/python3.11/site-packages/venv.pth
+	$(BIN)/pip --python .venv-slurm/bin/python install --quiet -r envs/requirements-slurm.txt
+	touch $@
+
+test-slurm: .venv-slurm/.installed  ## tests on a Slurm of their own; root, Debian, installs its packages
+	tests/slurm/cluster-up.sh
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm; status=$$?; tests/slurm/cluster-down.sh; exit $$status
 
 lint: install  ## every static check
 	$(BIN)/ruff check .
