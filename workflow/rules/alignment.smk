@@ -193,7 +193,7 @@ rule evaluate_in_context:
     resources:
         gpu=GPUS and 1,
         mem_mb=doubling(8000),
-        runtime=480,
+        runtime=doubling(480),
         batch_tokens=settings.alignment.batch_tokens,
     params:
         version=1,

@@ -249,7 +249,10 @@ def digest(*sources):
 
 
 def doubling(amount):
-    """Return a resource that doubles at each attempt: memory in MB or time in minutes."""
+    """Return a resource that doubles at each attempt: memory in MB or time in minutes.
+
+    The time of a training stays as it is, since a retry goes on from the last checkpoint.
+    """
 
     def resource(wildcards, attempt):
         return amount * 2 ** (attempt - 1)

@@ -33,7 +33,7 @@ rule encode_corpus:
     resources:
         gpu=GPUS and 1,
         mem_mb=doubling(4000),
-        runtime=240,
+        runtime=doubling(240),
     params:
         version=2,
         max_sentences=settings.parallel.max_sentences,

@@ -122,7 +122,7 @@ rule train_language_tokenizer:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=240,
+        runtime=doubling(240),
     params:
         version=1,
         seed=settings.articles.seed,
@@ -153,7 +153,7 @@ rule focus_embeddings:
     threads: 1
     resources:
         mem_mb=doubling(4000),
-        runtime=480,
+        runtime=doubling(480),
     params:
         version=1,
         seed=settings.articles.seed,
@@ -383,7 +383,7 @@ rule evaluate_encoder:
     resources:
         gpu=GPUS and 1,
         mem_mb=doubling(8000),
-        runtime=480,
+        runtime=doubling(480),
         batch_tokens=settings.encoders.batch_tokens,
     params:
         version=1,

@@ -25,7 +25,7 @@ rule evaluate_perplexity:
     resources:
         gpu=GPUS and 1,
         mem_mb=doubling(4000),
-        runtime=480,
+        runtime=doubling(480),
     params:
         version=1,
         languages=LANGS,

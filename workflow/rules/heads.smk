@@ -36,7 +36,7 @@ rule rank_heads:
     resources:
         gpu=GPUS and 1,
         mem_mb=doubling(4000),
-        runtime=480,
+        runtime=doubling(480),
     params:
         version=1,
         examples=settings.heads.examples,
@@ -69,7 +69,7 @@ rule select_head_mask:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=doubling(500),
+        mem_mb=doubling(1000),
         runtime=10,
     params:
         code=digest("subnetworks/trajectory.py", "subnetworks/masks.py"),
@@ -95,7 +95,7 @@ rule derive_control_masks:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=doubling(500),
+        mem_mb=doubling(1000),
         runtime=10,
     params:
         code=digest("subnetworks/trajectory.py", "subnetworks/masks.py"),
@@ -119,7 +119,7 @@ rule compute_mask_overlap:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=doubling(500),
+        mem_mb=doubling(1000),
         runtime=10,
     params:
         code=digest("subnetworks/overlap.py", "subnetworks/masks.py"),
@@ -151,7 +151,7 @@ rule remove_heads:
     resources:
         gpu=GPUS and 1,
         mem_mb=doubling(6000),
-        runtime=120,
+        runtime=doubling(120),
     params:
         version=1,
         languages=LANGS,
@@ -179,7 +179,7 @@ rule measure_attention_entropy:
     resources:
         gpu=GPUS and 1,
         mem_mb=doubling(6000),
-        runtime=120,
+        runtime=doubling(120),
     params:
         version=1,
         languages=LANGS,

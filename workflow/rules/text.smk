@@ -50,8 +50,8 @@ rule sample_articles:
         "../../envs/text.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=doubling(2000),
+        runtime=doubling(240),
     params:
         version=1,
         source=articles_source,
@@ -80,7 +80,7 @@ rule split_text:
         "../../envs/text.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=doubling(1000),
         runtime=60,
     params:
         version=1,

@@ -25,7 +25,7 @@ rule train_tokenizer:
     threads: 2
     resources:
         mem_mb=doubling(2000),
-        runtime=120,
+        runtime=doubling(120),
     params:
         version=1,
         languages=LANGS,
@@ -57,7 +57,7 @@ rule pack_chunks:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=120,
+        runtime=doubling(120),
     params:
         version=1,
         window=window_of,
