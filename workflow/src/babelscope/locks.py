@@ -1,0 +1,61 @@
+"""Locks on files that the system drops when their last holder dies, however it dies.
+
+They are those of ``flock``; `babelscope.training.checkpoints` says where they hold over the nodes of
+a cluster.
+"""
+
+import errno
+import fcntl
+import logging
+import time
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # the file system has no locks
+PAUSE = 0.2  # seconds between two tries
+
+
+def hold(descriptor: int, patience: float) -> bool:
+    """Lock an open file for this process, and for all that inherit the descriptor.
+
+    Parameters
+    ----------
+    descriptor
+        Open for writing.
+    patience
+        Seconds to wait for another holder; at least as many as :func:`is_held` may take elsewhere.
+
+    Returns
+    -------
+    bool
+        False if another holds it. Where the file system knows no locks, True with a warning.
+    """
+    last = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= last:
+                return False
+            time.sleep(PAUSE)
+        except OSError as error:
+            if error.errno not in UNKNOWN:
+                raise
+            logger.warning("files here cannot be locked (%s): start nothing twice", error.strerror)
+            return True
+        else:
+            return True
+
+
+def is_held(path: str | Path) -> bool:
+    """Return whether some process holds the lock of a file, on this machine or another."""
+    with Path(path).open("r+b") as file:  # NFS locks only what is open for writing
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            if error.errno not in UNKNOWN:
+                raise
+    return False
