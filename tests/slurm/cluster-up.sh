@@ -69,6 +69,7 @@ MpiDefault=none
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
+DefMemPerCPU=1000
 GresTypes=gpu
 # What can never run is refused at once instead of waiting for ever.
 EnforcePartLimits=ALL

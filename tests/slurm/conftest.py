@@ -24,7 +24,11 @@ class Cluster:
     ----------
     folder
         Configuration and logs of the cluster's daemons.
+    python
+        The interpreter that Snakemake runs with.
     """
+
+    python = PYTHON
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,8 +75,8 @@ class Cluster:
     def jobs(self, folder: Path | None = None) -> list[dict[str, Any]]:
         """Return all jobs, of one working directory or any, those that have ended too, by number.
 
-        `memory` is in MB, `limit` in minutes, `start` and `end` as Slurm writes them; `facts` is
-        all that Slurm says.
+        `memory` is in MB, `limit` in minutes; `gres` is what a job held, empty before it starts;
+        `start` and `end` are as Slurm writes them, and `facts` is all that it says.
         """
         shown = subprocess.run(
             ["scontrol", "--detail", "--oneliner", "show", "job"],
@@ -85,7 +89,6 @@ class Cluster:
             facts = dict(re.findall(r"(?:^| )([A-Z][\w/:]*)=(.*?)(?= [A-Z][\w/:]*=|$)", line))
             if "JobId" not in facts or (folder and facts["WorkDir"] != str(folder)):
                 continue
-            gres = facts.get("TresPerJob", facts.get("TresPerNode", ""))
             jobs.append(
                 {
                     "id": int(facts["JobId"]),
@@ -95,7 +98,7 @@ class Cluster:
                     "nodes": facts["NodeList"].replace("(null)", ""),
                     "cpus": int(facts["NumCPUs"]),
                     "comment": facts.get("Comment", ""),
-                    "gres": gres.removeprefix("gres:"),
+                    "gres": facts["JOB_GRES"].replace("(null)", ""),
                     "memory": in_megabytes(facts.get("MinMemoryNode", "0")),
                     "limit": in_minutes(facts["TimeLimit"]),
                     "workdir": facts["WorkDir"],
