@@ -15,6 +15,9 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/src")
 # Threads that wait for each other sleep instead of spinning. Measured on layers of the demo's size, two
 # threads: four times as fast where another process shares the cores, 6 % slower where none does.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Bars of the libraries that jobs use, of what takes long alone, and at most two lines a minute of a log.
+for key in ("DELAY", "MININTERVAL", "MAXINTERVAL"):
+    os.environ.setdefault(f"TQDM_{key}", "30")
 
 
 configfile: f"{workflow.basedir}/config/config.yaml"

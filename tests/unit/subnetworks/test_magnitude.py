@@ -10,6 +10,7 @@ import torch
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_arrays, read_table, write_arrays
+from babelscope.progress import latest
 from babelscope.subnetworks import trials
 from babelscope.subnetworks.magnitude import find_ticket, untrained_mask
 from babelscope.subnetworks.masks import WeightMask
@@ -88,9 +89,12 @@ def test_every_round_keeps_the_exact_share_of_every_part(make_toy, family, varia
     assert not (made.folder / ".checkpoints").exists()
 
 
-def test_scores_and_history_say_what_was_measured(make_toy):
+def test_scores_and_history_say_what_was_measured(make_toy, caplog):
+    caplog.set_level("INFO")
     made = make_toy()
     find_ticket(made.search, made.trial)
+    told = str(latest("\n".join(caplog.messages)))
+    assert told == "training 4 of 4, step 5 of 5, 0.0 min left of this one"
     scores, history = read_table(made.search.scores), read_table(made.search.history)
     labels = ["model", "seed", "task", "language", "variant", "round", "kept", "stage", "split"]
     assert list(scores) == [*labels, "metric", "value", "low", "high", "n", "steps"]

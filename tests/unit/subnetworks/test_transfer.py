@@ -12,6 +12,7 @@ import torch
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_arrays, read_table, write_arrays
+from babelscope.progress import latest
 from babelscope.subnetworks import trials
 from babelscope.subnetworks.masks import WeightMask
 from babelscope.subnetworks.matrices import mask_tensors, weight_matrices
@@ -255,6 +256,9 @@ def test_the_log_says_how_far_it_is(make_transfer, caplog):
     total = len(networks(made.transfer))
     for number in range(1, total + 1):
         assert f"network {number} of {total}: " in caplog.text
+    found = latest("\n".join(caplog.messages))
+    assert (found.stage, found.what) == (f"network {total} of {total}", "step")
+    assert found.done == found.total
 
 
 def test_a_changed_mask_starts_afresh(make_transfer, caplog):

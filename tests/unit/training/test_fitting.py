@@ -7,6 +7,7 @@ import torch
 
 from babelscope.config import TaskTraining
 from babelscope.errors import BabelscopeError
+from babelscope.progress import latest
 from babelscope.tasks.choice import make_task
 from babelscope.tokenization.packing import write_chunks
 from babelscope.training.fitting import count_all, fit
@@ -328,7 +329,8 @@ def test_every_example_is_used_equally_often_in_full_batches(study):
     assert used == again
 
 
-def test_steps_follow_from_the_epochs(study):
+def test_steps_follow_from_the_epochs(study, caplog):
+    caplog.set_level("INFO")
     task, examples, load = study
     rows = train(load(), task, examples, max_steps=None, epochs=2, batch_size=4, accumulation=2)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]  # 42 examples by eights
@@ -337,6 +339,9 @@ def test_steps_follow_from_the_epochs(study):
     assert rates[0] == 0
     assert max(rates) == pytest.approx(0.01, rel=0.2)
     assert rates[-1] < rates[-2] < rates[-3]
+    assert [str(latest(line))[:11] for line in caplog.messages] == [
+        f"step {step} of 6" for step in range(1, 7)
+    ]
 
 
 def test_training_learns_leaves_the_global_generator_alone_and_ends_in_eval_mode(study):

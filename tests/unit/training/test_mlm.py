@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_table
+from babelscope.progress import latest
 from babelscope.tokenization.packing import read_chunks
 from babelscope.training import mlm
 from babelscope.training.data import TrainingStream, masking_of
@@ -153,8 +154,8 @@ def test_minutes_end_a_training_with_its_schedule(run, monkeypatch, caplog):
     rates = losses(one).learning_rate.tolist()
     assert rates[2:] == pytest.approx([0.01 * (1 - share) / 0.8 for share in (0.25, 0.5)])
     assert losses(one, "valid").step.max() == 4
-    left = re.findall(r"(\d+) min left", caplog.text)
-    assert left == ["2", "1", "0", "0"]  # 1.5, 1, 0.5 and none
+    assert re.findall(r"([\d.]+) min left", caplog.text) == ["1.5", "1.0", "0.5", "0.0"]
+    assert str(latest("\n".join(caplog.messages))) == "step 4 of 538, 0.0 min left"  # all epochs
 
 
 @pytest.mark.parametrize(

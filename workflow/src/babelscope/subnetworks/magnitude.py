@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_table, write_table
+from babelscope.progress import stage_line
 from babelscope.seeds import derive_seed
 from babelscope.subnetworks.masks import WeightMask
 from babelscope.subnetworks.matrices import apply_mask, network_of, weight_matrices
@@ -149,9 +150,8 @@ def _play_rounds(search: Search, trial: Trial, folder: Path) -> None:
     for number in range(search.rounds + 1):
         done = folder / f"round-{number}"
         if not done.is_dir():
-            logger.info(
-                "round %d (0 to %d): %d %% kept", number, search.rounds, search.kept(number)
-            )
+            text = f"round {number}, {search.kept(number)} % kept"
+            logger.info("%s", stage_line("training", number + 1, search.rounds + 1, text))
             load_weights(network, _origin(search, number, folder))
             _play_round(search, trial, network, examples, mask, number, folder)
             (folder / f"round-{number - 1}" / WEIGHTS).unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from babelscope.io import read_arrays, read_metadata, write_arrays, write_table
 from babelscope.models.initialization import randomize_body
+from babelscope.progress import stage_line
 from babelscope.seeds import derive_seed
 from babelscope.subnetworks.magnitude import untrained_mask
 from babelscope.subnetworks.masks import POOLER, WeightMask
@@ -133,7 +134,7 @@ def transfer_ticket(transfer: Transfer, trial: Trial) -> None:
         counts = {}
         wanted = networks(transfer)
         for number, network in enumerate(wanted, start=1):
-            logger.info("network %d of %d: %s", number, len(wanted), network.name)
+            logger.info("%s", stage_line("network", number, len(wanted), network.name))
             path = folder / f"{network.name}.safetensors"
             if not path.is_file():
                 _play(transfer, trial, network, examples, tests, path)

@@ -26,6 +26,7 @@ from babelscope.config import GeneratorTraining, PairTraining, TaskTraining
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_json, write_json
 from babelscope.models.modes import arithmetic, evaluating
+from babelscope.progress import step_line
 from babelscope.seeds import derive_seed
 from babelscope.tasks.base import Batch, Task
 from babelscope.training import checkpoints
@@ -549,16 +550,16 @@ class _Training:
         }
         self.losses = []
         self.rows.append(row)
-        logger.info(
-            "%s: step %d of %d, epoch %.2f, loss %.4f, learning rate %.2e, %.1f min left",
-            self.task.name,
+        line = step_line(
             row["step"],
             self.steps,
-            row["epoch"],
-            row["loss"],
-            row["learning_rate"],
             (self.steps / self.step - 1) * row["seconds"] / 60,
+            epoch=row["epoch"],
+            loss=row["loss"],
+            rate=row["learning_rate"],
+            name=self.task.name,
         )
+        logger.info("%s", line)
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.started

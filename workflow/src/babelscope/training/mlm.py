@@ -30,6 +30,7 @@ from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_json, write_json
 from babelscope.models.anatomy import anatomy
 from babelscope.models.masked_head import head_sees
+from babelscope.progress import step_line
 from babelscope.seeds import derive_seed
 from babelscope.training import checkpoints
 from babelscope.training.data import Batch, TrainingStream
@@ -259,17 +260,16 @@ class MlmTrainer(Trainer):
         left = (self.args.max_steps / row["step"] - 1) * row["seconds"] / 60
         if self.settings.max_minutes is not None:
             left = min(left, max(self.settings.max_minutes - row["seconds"] / 60, 0))
-        logger.info(
-            "step %d of %d, epoch %.2f, loss %.4f, learning rate %.2e, %.0f tokens/s,"
-            " %.0f min left",
+        line = step_line(
             row["step"],
             self.args.max_steps,
-            row["epoch"],
-            loss,
-            row["learning_rate"],
-            tokens / max(seconds, 1e-9),
             left,
+            epoch=row["epoch"],
+            loss=loss,
+            rate=row["learning_rate"],
+            tokens_per_second=tokens / max(seconds, 1e-9),
         )
+        logger.info("%s", line)
         self.log({"loss": loss, "learning_rate": row["learning_rate"]})
 
     def _evaluate_languages(self, last: bool) -> None:
