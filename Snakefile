@@ -46,6 +46,18 @@ include: "workflow/rules/alignment.smk"
 include: "workflow/rules/alignment_figures.smk"
 
 
+if workflow.is_main_process and (known := running.advice()):
+    logger.warning(known)
+
+
+onstart:
+    # Refuse to work beside another Snakemake, or beside what one that was killed has left running.
+    try:
+        running.begin(workflow.executor_plugin.name)
+    except BabelscopeError as error:
+        raise WorkflowError(str(error)) from None
+
+
 rule all:
     """The studies that the configuration names."""
     default_target: True

@@ -15,7 +15,7 @@ from babelscope.errors import BabelscopeError
 from babelscope.jobs import job
 
 snakemake = Namespace(log=["job.log"], threads=1, rule="make_text", wildcards={"lang": "en"},
-                      params={"seed": 1} | PARAMS, input=["in.txt"], output=["out.txt", "folder"])
+                      params={"seed": 1} | PARAMS, resources={}, input=["in.txt"], output=["out.txt", "folder"])
 with job(snakemake):
     import subprocess
     subprocess.run(["echo", "from a child"])

@@ -5,6 +5,7 @@ import re
 from itertools import product
 from pathlib import Path
 
+from babelscope import running
 from babelscope.config import (
     ALIGNED,
     EVALUATED,
@@ -33,6 +34,7 @@ from babelscope.representations.comparisons import (
     parts_of,
 )
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 ROOT = Path(workflow.basedir)
 LIBRARY = ROOT / "workflow" / "src" / "babelscope"

@@ -37,6 +37,10 @@ class ClusterJob:
     state: str
     node: str
 
+    def __str__(self) -> str:
+        name = f"{self.rule} {self.wildcards}".rstrip()
+        return f"{name} (job {self.id}, {self.state.lower()})"
+
 
 def live_jobs(folder: str | Path, prefix: str = PREFIX) -> list[ClusterJob]:
     """Return this user's jobs of the workflow in a folder; none if Slurm does not answer."""

@@ -58,13 +58,21 @@ def atomic(path: str | Path) -> Iterator[Path]:
             temporary.replace(final)
             _fsync(final.parent)
     except Exception as error:
-        number = _errno(error)
-        if number in UNWRITABLE:
-            raise BabelscopeError(
-                f"{final} could not be written: {os.strerror(number)}.",
-                "Free space, or work in another folder (--directory); then run the command again.",
-            ) from error
+        known = unwritable(error, final)
+        if known is not None:
+            raise known from error
         raise
+
+
+def unwritable(error: Exception, path: str | Path) -> BabelscopeError | None:
+    """Return the error to raise for one that says that nothing can be written; None for others."""
+    number = _errno(error)
+    if number not in UNWRITABLE:
+        return None
+    return BabelscopeError(
+        f"{path} could not be written: {os.strerror(number)}.",
+        "Free space, or work in another folder (--directory); then run the command again.",
+    )
 
 
 def _errno(error: Exception) -> int:

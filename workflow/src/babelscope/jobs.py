@@ -1,4 +1,4 @@
-"""The frame around every job: log file, threads, one clear error, provenance."""
+"""The frame around every job: log file, threads, sound inputs, one clear error, provenance."""
 
 import logging
 import os
@@ -11,18 +11,23 @@ from typing import Any
 
 from babelscope import provenance
 from babelscope.errors import BabelscopeError
+from babelscope.io import unwritable
+from babelscope.locks import hold
 
 logger = logging.getLogger("babelscope")
+
+PATIENCE = 120  # seconds for another process to end; a server keeps locks of a dead node for 90
 
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[None]:
     """Run a script's work with its log, its threads and its provenance record.
 
-    Everything printed by this process and its children goes to the rule's log. A
-    :class:`~babelscope.errors.BabelscopeError` is logged as one line, anything else with its
-    traceback; either ends the job with exit status 1. On success a record is written beside every
-    output.
+    Everything printed by this process and its children goes to the rule's log, whose lock they
+    hold: nobody else does the same work meanwhile. Before the work, inputs are compared with the
+    records of the jobs that wrote them. A :class:`~babelscope.errors.BabelscopeError` is logged as
+    one line, anything else with its traceback; either ends the job with exit status 1. On success
+    a record is written beside every output.
 
     Parameters
     ----------
@@ -30,16 +35,20 @@ def job(snakemake: Any) -> Iterator[None]:
         The object that Snakemake puts into a script.
     """
     started = time.monotonic()
-    _redirect(str(snakemake.log[0]))
-    _limit_threads(snakemake.threads)
     try:
-        _check_device(snakemake.params.get("compute", {}))
+        _redirect(str(snakemake.log[0]))
+        _limit_threads(snakemake.threads)
+        _check_device(snakemake.params.get("compute", {}), snakemake.resources.get("nodes", 1))
+        for output in snakemake.output:
+            provenance.record_path(output).unlink(missing_ok=True)
+        inputs = provenance.checked(map(str, snakemake.input))
         yield
         record = provenance.describe(
             snakemake.rule,
             dict(snakemake.wildcards.items()),
             dict(snakemake.params.items()),
-            [str(path) for path in snakemake.input],
+            inputs,
+            snakemake.output,
             time.monotonic() - started,
         )
         for output in snakemake.output:
@@ -47,18 +56,22 @@ def job(snakemake: Any) -> Iterator[None]:
     except BabelscopeError as error:
         logger.error("%s", error)
         raise SystemExit(1) from None
-    except Exception:
-        logger.error("unexpected failure:\n%s", traceback.format_exc())
+    except Exception as error:
+        known = unwritable(error, getattr(error, "filename", None) or "A file")
+        if known is None:
+            logger.error("unexpected failure:\n%s", traceback.format_exc())
+        else:
+            logger.error("%s", known)
         raise SystemExit(1) from None
 
 
-def _check_device(compute: Mapping[str, Any]) -> None:
-    """Refuse a GPU that is not there, and more processes of a training than GPUs."""
+def _check_device(compute: Mapping[str, Any], nodes: int) -> None:
+    """Refuse a GPU that is not there, and more processes of a training than GPUs of its node."""
     if compute.get("device") != "cuda":
         return
     import torch
 
-    found, wanted = torch.cuda.device_count(), compute.get("processes", 1)
+    found, wanted = torch.cuda.device_count(), compute.get("processes", 1) // nodes
     if found < wanted:
         raise BabelscopeError(
             f"compute.device: cuda needs {wanted} GPU; PyTorch {torch.__version__} sees {found}.",
@@ -67,8 +80,20 @@ def _check_device(compute: Mapping[str, Any]) -> None:
 
 
 def _redirect(path: str) -> None:
-    """Send standard output and error, of children too, and all logging to one file."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    """Send standard output and error, of children too, and all logging to one file.
+
+    Raises
+    ------
+    BabelscopeError
+        If another process does the same job and does not end.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    if not hold(file, PATIENCE):
+        raise BabelscopeError(
+            f"Another process does this job already, and writes to {path}.",
+            "Wait for it to end, or stop it; after a Snakemake that was killed: make recover.",
+        )
+    os.ftruncate(file, 0)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)

@@ -1,6 +1,12 @@
-"""Where a result comes from: versions, commit, settings, seeds, inputs, time and memory."""
+"""Where a result comes from, and whether it is still what was written.
+
+The record beside an output holds versions, commit, settings, seeds, time and memory, and hashes of
+a job's inputs and outputs. It is the last thing that a job writes: an output that agrees with its
+record is whole.
+"""
 
 import hashlib
+import json
 import platform
 import resource
 import subprocess
@@ -11,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import babelscope
-from babelscope.io import write_json
+from babelscope.errors import BabelscopeError
+from babelscope.io import read_json, write_json
 
-LARGE = 2**31  # bytes; larger inputs were verified when they were fetched
+RECORD = "provenance.json"
+OURS = (RECORD, ".snakemake_timestamp")  # in a folder, but no content of it
 PACKAGES = (
     "accelerate",
     "datasets",
@@ -37,11 +45,16 @@ PACKAGES = (
 )
 
 
+# The SHA-256 of a file, or of each file in a folder by its name; None where there is nothing.
+Digest = str | dict[str, str] | None
+
+
 def describe(
     rule: str,
     wildcards: Mapping[str, str],
     params: Mapping[str, Any],
-    inputs: Iterable[str],
+    inputs: Mapping[str, Digest],
+    outputs: Iterable[str],
     seconds: float,
 ) -> dict[str, Any]:
     """Return the record of one finished job.
@@ -51,7 +64,9 @@ def describe(
     rule, wildcards, params
         The rule, its wildcards and its settings, seeds among them.
     inputs
-        Paths of the job's inputs; files are hashed, folders by the files in them.
+        What :func:`checked` returned for the job's inputs.
+    outputs
+        Paths of what the job wrote.
     seconds
         Wall time of the job.
     """
@@ -60,13 +75,14 @@ def describe(
     return {
         "rule": rule,
         "wildcards": dict(wildcards),
-        "params": {key: _plain(value) for key, value in params.items()},
+        "params": _plain(params),
         "babelscope": babelscope.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES if _version(name)},
         "device": _device(),
-        "inputs": {str(path): _digest(Path(path)) for path in inputs},
+        "inputs": {path: _whole(digest) for path, digest in inputs.items()},
+        "outputs": {path: _digest(Path(path)) for path in outputs},
         "seconds": round(seconds, 3),
         "peak_memory_mb": round(max(own, children) / 1024, 1),
     }
@@ -78,12 +94,86 @@ def record_path(output: str | Path) -> Path:
     Files that differ only in their last suffix, the forms of one figure say, share one record.
     """
     path = Path(output)
-    return path / "provenance.json" if path.is_dir() else path.with_suffix(".provenance.json")
+    return path / RECORD if path.is_dir() else path.with_suffix(f".{RECORD}")
 
 
 def write_record(output: str | Path, record: Mapping[str, Any]) -> None:
     """Write the record of one output."""
     write_json(record_path(output), record)
+
+
+def checked(inputs: Iterable[str]) -> dict[str, Digest]:
+    """Return the digests of a job's inputs, which are what their jobs wrote.
+
+    What has no record came from outside, or somebody accepted a change by deleting the record; it
+    is taken as it is, and so is what was made before records had hashes of outputs.
+
+    Raises
+    ------
+    BabelscopeError
+        If an input is missing, or differs from what its record says.
+    """
+    found: dict[str, Digest] = {}
+    for path in dict.fromkeys(inputs):
+        found[path] = _digest(Path(path))
+        if found[path] is None:
+            raise BabelscopeError(
+                f"{path}, which this step reads, does not exist.",
+                "Run the same command again; if it is there by now, raise --latency-wait.",
+            )
+        record = record_path(path)
+        document = read_json(record) if record.is_file() else {}
+        wrong = _difference(path, document.get("outputs", {}).get(path), found[path])
+        if wrong is not None:
+            raise BabelscopeError(
+                f"{wrong} is not what the rule {document['rule']} wrote: it was damaged, or changed"
+                " by hand.",
+                f"Delete {path} and run the same command again, which makes it anew; to keep a"
+                f" change made on purpose, delete {record} instead.",
+            )
+    return found
+
+
+def is_finished(
+    rule: str,
+    wildcards: Mapping[str, str],
+    params: Mapping[str, Any],
+    inputs: Iterable[str],
+    outputs: Iterable[str],
+) -> bool:
+    """Return whether a job has done all its work, with these settings, from these inputs.
+
+    Its record, the last it writes, must stand beside every output and agree with all that is there.
+    """
+    outputs = list(outputs)
+    expected = {
+        "rule": rule,
+        "wildcards": dict(wildcards),
+        "params": json.loads(json.dumps(_plain(params))),
+    }
+    try:
+        records = [read_json(record_path(output)) for output in outputs]
+    except BabelscopeError:  # not there, or cut off
+        return False
+    if any({key: record.get(key) for key in expected} != expected for record in records):
+        return False
+    expected = {
+        "inputs": {path: _whole(_digest(Path(path))) for path in inputs},
+        "outputs": {path: _digest(Path(path)) for path in outputs},
+    }
+    return all({key: record.get(key) for key in expected} == expected for record in records)
+
+
+def _difference(path: str, expected: Digest, found: Digest) -> str | None:
+    """Return the first file whose content is not the expected one; None if there is none.
+
+    Files that were added to a folder are nobody's business.
+    """
+    if isinstance(expected, dict) and isinstance(found, dict):
+        wrong = (name for name, digest in expected.items() if found.get(name) != digest)
+        name = next(wrong, None)
+        return None if name is None else f"{path}/{name}"
+    return None if expected is None or expected == found else path
 
 
 def _version(package: str) -> str | None:
@@ -98,7 +188,9 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
+    if isinstance(value, set):
+        return sorted(map(_plain, value), key=str)
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value)
 
@@ -126,15 +218,25 @@ def _device() -> str:
     return platform.machine() + " cpu"
 
 
-def _digest(path: Path) -> str | None:
-    """Return the SHA-256 of a file, or of a folder's names and contents; None for large files."""
+def _digest(path: Path) -> Digest:
     if path.is_dir():
-        digest = hashlib.sha256()
-        for file in sorted(path.rglob("*")):
-            if file.is_file() and file.name != "provenance.json":
-                digest.update(f"{file.relative_to(path)}:{_digest(file)}\n".encode())
-        return digest.hexdigest()
-    if not path.is_file() or path.stat().st_size > LARGE:
-        return None
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return {
+            file.relative_to(path).as_posix(): _sha256(file)
+            for file in files
+            if file.name not in OURS
+        }
+    return _sha256(path) if path.is_file() else None
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _whole(digest: Digest) -> str | None:
+    """Return one hash of a file or of a folder's names and contents."""
+    if isinstance(digest, dict):
+        lines = "".join(f"{name}:{one}\n" for name, one in digest.items())
+        return hashlib.sha256(lines.encode()).hexdigest()
+    return digest

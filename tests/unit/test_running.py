@@ -1,0 +1,170 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from babelscope import recovery, running
+from babelscope.errors import BabelscopeError
+
+SOURCE = Path(__file__).resolve().parents[2] / "workflow" / "src"
+JOB = """
+import os, subprocess, sys, time
+from pathlib import Path
+from babelscope.locks import hold
+
+time.sleep(float(sys.argv[1]))
+log = Path("results/logs/make_text/en.log")
+log.parent.mkdir(parents=True, exist_ok=True)
+file = os.open(log, os.O_WRONLY | os.O_CREAT)
+assert hold(file, 0)
+os.dup2(file, 1)
+subprocess.run(["sleep", "60"])
+"""
+
+
+def python(folder, *arguments) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    return subprocess.Popen([sys.executable, *arguments], cwd=folder, env=environment)
+
+
+@pytest.fixture
+def start_job(tmp_path, monkeypatch):
+    """Return a function that starts a script as Snakemake does, in this test's folder."""
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / ".snakemake" / "scripts" / "tmp12345678.make_text.py"
+    script.parent.mkdir(parents=True)
+    script.write_text(JOB)
+    started = []
+
+    def start(pause):
+        started.append(python(tmp_path, str(script), str(pause)))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+    for job in running.local_jobs():
+        for number in job.processes:
+            os.kill(number, signal.SIGKILL)
+
+
+def wait_for(what):
+    for _ in range(200):
+        if found := what():
+            return found
+        time.sleep(0.05)
+    raise AssertionError
+
+
+def test_a_job_is_known_by_its_script_and_then_by_its_log(start_job):
+    process = start_job(0.5)
+    found = wait_for(running.local_jobs)
+    assert found == [running.LocalJob("tmp12345678.make_text", (process.pid,))]
+    named = running.LocalJob("make_text/en", (process.pid,))
+    wait_for(lambda: running.local_jobs() == [named])
+    assert str(named) == f"make_text/en (process {process.pid})"
+
+
+def test_a_job_that_was_killed_lives_on_in_its_children(start_job):
+    process = start_job(0)
+    wait_for(lambda: running.LOGS.is_dir() and running.local_jobs()[0].name == "make_text/en")
+    wait_for(lambda: len(children(process.pid)) == 1)
+    (child,) = children(process.pid)
+    process.kill()
+    process.wait()
+    assert running.local_jobs() == [running.LocalJob("make_text/en", (child,))]
+    os.kill(child, signal.SIGKILL)
+    wait_for(lambda: not running.local_jobs())
+
+
+def test_jobs_are_waited_for_or_ended(start_job, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(recovery, "PAUSE", 0.05)
+    job = start_job(0)
+    wait_for(running.local_jobs)
+    recovery.outlive("local", "cancel")
+    assert job.wait() == -signal.SIGTERM
+    assert "ending " in caplog.text
+
+
+def children(number):
+    import psutil
+
+    return [child.pid for child in psutil.Process(number).children()]
+
+
+BEGIN = """
+    import os, signal, sys
+    from babelscope import running
+
+    sys.argv = ["snakemake", "--cores", "2", "heads"]
+    running.begin("local")
+    print("begun", flush=True)
+    if END == "ended":
+        sys.exit(1)
+    if END == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    signal.pause()
+"""
+
+
+def begin(folder, end) -> subprocess.Popen:
+    code = textwrap.dedent(BEGIN).replace("END", repr(end))
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_one_snakemake_works_in_a_folder(tmp_path):
+    assert running.advice(tmp_path) is None
+    first = begin(tmp_path, "stays")
+    assert first.stdout.readline() == "begun\n"
+    run = running.last_run(tmp_path)
+    assert (run.arguments, run.process) == (["--cores", "2", "heads"], first.pid)
+    assert run.directory == str(tmp_path)
+    assert f"Another Snakemake works in this folder: process {first.pid}" in running.advice(
+        tmp_path
+    )
+    _, refused = begin(tmp_path, "stays").communicate()
+    assert f"Another Snakemake works in {tmp_path}: process {first.pid} on" in refused
+    with pytest.raises(BabelscopeError, match="Another Snakemake"), running.alone(tmp_path):
+        pass
+    assert running.last_run(tmp_path) == run
+    first.kill()
+    first.communicate()
+    assert "was killed, and jobs of it may still run" in running.advice(tmp_path)
+
+
+@pytest.mark.parametrize(("end", "advised"), [("ended", False), ("killed", True)])
+def test_only_a_killed_one_leaves_work_to_recover(tmp_path, end, advised):
+    begin(tmp_path, end).communicate()
+    assert (running.advice(tmp_path) is not None) is advised
+    assert running.last_run(tmp_path).ended is not advised
+
+
+def test_nobody_begins_beside_jobs_of_one_that_was_killed(tmp_path, start_job):
+    begin(tmp_path, "killed").communicate()
+    job = start_job(0)
+    wait_for(running.local_jobs)
+    _, refused = begin(tmp_path, "ended").communicate()
+    assert "was killed; of its jobs live on:" in refused
+    assert "Run `make recover`" in refused
+    job.kill()
+    job.wait()
+
+
+def test_a_record_that_was_cut_off_is_none(tmp_path):
+    (tmp_path / ".snakemake").mkdir()
+    (tmp_path / running.RECORD).write_text('{"python": ')
+    assert running.last_run(tmp_path) is None

@@ -1,0 +1,244 @@
+"""Who works in a folder: the Snakemake of it, and its jobs, also those that outlive it.
+
+A Snakemake holds the lock of :data:`RECORD`, a job that of its log; both end with the process, and
+with its children. So neither has to be cleared away after one that was killed.
+"""
+
+import argparse
+import atexit
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from babelscope import cluster
+from babelscope.errors import BabelscopeError
+from babelscope.locks import hold, is_held
+
+RECORD = Path(".snakemake", "babelscope.json")
+LOGS = Path("results", "logs")
+SCRIPTS = ".snakemake/scripts/"
+PATIENCE = 2  # seconds; others look for a moment only
+
+
+@dataclass(frozen=True)
+class Run:
+    """A Snakemake that works, or has worked, in a folder.
+
+    Attributes
+    ----------
+    python, arguments, directory
+        The command: which Python, Snakemake's arguments, and where it was called.
+    executor
+        What it starts jobs with: ``local``, ``slurm``.
+    process, host, started
+        Which it is, where and since when.
+    ended
+        It came to an end, whether good or bad; one that was killed did not.
+    """
+
+    python: str
+    arguments: list[str]
+    directory: str
+    executor: str
+    process: int
+    host: str
+    started: str
+    ended: bool = False
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}, since {self.started}"
+
+
+@dataclass(frozen=True)
+class LocalJob:
+    """A job that runs without a cluster's queue.
+
+    Attributes
+    ----------
+    name
+        Of its log, or of its script before it has opened the log.
+    processes
+        Those of this machine that belong to it, children left out; none if it runs elsewhere.
+    """
+
+    name: str
+    processes: tuple[int, ...]
+
+    def __str__(self) -> str:
+        where = f"process {self.processes[0]}" if self.processes else "on another machine"
+        return f"{self.name} ({where})"
+
+
+def last_run(folder: str | Path = ".") -> Run | None:
+    """Return the last Snakemake that was started in a folder; None if nobody knows."""
+    try:
+        return Run(**json.loads(Path(folder, RECORD).read_text("utf-8")))
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):  # cut off, or of another version
+        return None
+
+
+def is_working(folder: str | Path = ".") -> bool:
+    """Return whether a Snakemake works in a folder."""
+    path = Path(folder, RECORD)
+    return path.is_file() and is_held(path)
+
+
+def advice(folder: str | Path = ".") -> str | None:
+    """Return what to know before a Snakemake is started in a folder; None if there is nothing."""
+    run = last_run(folder)
+    if is_working(folder):
+        return f"Another Snakemake works in this folder: {run}."
+    if run is not None and not run.ended:
+        return (
+            f"The last Snakemake in this folder ({run}) was killed, and jobs of it may still run."
+            " `make recover` goes on safely; do not unlock by hand."
+        )
+    return None
+
+
+def begin(executor: str) -> None:
+    """Note that this Snakemake works in this folder, until it ends.
+
+    Raises
+    ------
+    BabelscopeError
+        If another works here, or jobs of one that was killed are still alive.
+    """
+    descriptor = _claim(Path())
+    before = last_run()
+    if before is not None and not before.ended and (alive := live_jobs(before.executor)):
+        raise BabelscopeError(
+            f"The last Snakemake in this folder was killed; of its jobs live on: {named(alive)}.",
+            "Run `make recover`: it waits for them or cancels them, and goes on.",
+        )
+    run = Run(
+        python=sys.executable,
+        arguments=sys.argv[1:],
+        directory=_called_from(),
+        executor=executor,
+        process=os.getpid(),
+        host=socket.gethostname(),
+        started=datetime.now(UTC).isoformat(" ", "seconds"),
+    )
+    _write(descriptor, run)
+    atexit.register(_end, descriptor, run)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[int]:
+    """Keep every Snakemake out of a folder, and yield what :func:`note_end` needs.
+
+    Raises
+    ------
+    BabelscopeError
+        If one works there.
+    """
+    descriptor = _claim(folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def note_end(descriptor: int, run: Run) -> None:
+    """Note that nothing of a run is left."""
+    _write(descriptor, replace(run, ended=True))
+
+
+def live_jobs(executor: str) -> list[cluster.ClusterJob | LocalJob]:
+    """Return the jobs that are alive in this folder: those in a cluster's queue, and all others.
+
+    Raises
+    ------
+    BabelscopeError
+        If the jobs are Slurm's, and Slurm does not answer or is not here.
+    """
+    if executor == "slurm" and shutil.which("squeue") is None:
+        raise BabelscopeError(
+            "The jobs of this folder are Slurm's, and there is no squeue on this machine.",
+            "Run the command where jobs are submitted.",
+        )
+    return [*cluster.find_jobs(Path()), *local_jobs()]
+
+
+def local_jobs() -> list[LocalJob]:
+    """Return the jobs that hold their log, and scripts that have not come so far yet."""
+    held = {
+        str(path.resolve()): path.relative_to(LOGS).with_suffix("").as_posix()
+        for path in sorted(LOGS.rglob("*.log"))
+        if is_held(path)
+    }
+    found: dict[str, list[psutil.Process]] = {name: [] for name in held.values()}
+    here = str(Path().resolve())
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() != here:
+                continue
+            command = process.cmdline()
+            logs = [held[file.path] for file in process.open_files() if file.path in held]
+        except psutil.Error:  # it has just ended, or is somebody else's
+            continue
+        scripts = [Path(word).stem for word in command[1:2] if SCRIPTS in word]
+        for name in (logs or scripts)[:1]:
+            found.setdefault(name, []).append(process)
+    return [LocalJob(name, _roots(processes)) for name, processes in found.items()]
+
+
+def _roots(processes: Sequence[psutil.Process]) -> tuple[int, ...]:
+    """Return those that none of the others has started."""
+    numbers = {process.pid for process in processes}
+    roots = []
+    for process in processes:
+        with suppress(psutil.Error):
+            if process.ppid() not in numbers:
+                roots.append(process.pid)
+    return tuple(roots)
+
+
+def named(jobs: Sequence[cluster.ClusterJob | LocalJob]) -> str:
+    """Return what a person calls some jobs."""
+    return ", ".join(map(str, jobs))
+
+
+def _claim(folder: Path) -> int:
+    """Return the open record of a folder, locked for this process."""
+    path = folder / RECORD
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    if not hold(descriptor, PATIENCE):
+        os.close(descriptor)
+        raise BabelscopeError(
+            f"Another Snakemake works in {folder.resolve()}: {last_run(folder)}.",
+            "Wait for it to end, or stop it; or work in another folder (--directory).",
+        )
+    return descriptor
+
+
+def _write(descriptor: int, run: Run) -> None:
+    """Write a record in place, since a lock is on the file and not on its name."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(asdict(run), indent=2).encode() + b"\n", 0)
+
+
+def _end(descriptor: int, run: Run) -> None:
+    if os.getpid() == run.process:
+        note_end(descriptor, run)
+
+
+def _called_from() -> str:
+    """Return where this Snakemake was called; it has gone to its ``--directory`` since."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--directory", "-d", default="")
+    directory = parser.parse_known_args(sys.argv[1:])[0].directory
+    shell = os.environ.get("PWD", "")
+    called = Path(shell, directory).resolve() == Path().resolve()
+    return shell if directory and called else str(Path().resolve())
