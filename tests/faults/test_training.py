@@ -181,6 +181,12 @@ def test_a_signal_reaches_several_processes_which_save_their_state(run):
     assert not Path(both.output).exists()
 
 
+def test_nodes_need_a_job_of_slurm(run, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(BabelscopeError, match="nodes: 2 needs a job of Slurm.* compute.nodes: 1"):
+        execute(replace(run("spread"), processes=2, nodes=2))
+
+
 def test_one_checkpoint_folder_serves_one_process(run):
     one = run("one")
     with (

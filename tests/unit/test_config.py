@@ -79,6 +79,7 @@ def test_every_overlay_is_valid_and_names_known_things(document, overlay):
         ("dumps.date", {"default": "20260101", "de": "20260120"}, ["dumps", "demo", "one date"]),
         ("parallel.corpora", ["demo", "demo"], ["parallel.corpora", "twice"]),
         ("compute.precision", "fp16", ["fp16", "cuda"]),
+        ("compute.nodes", 2, ["compute", "nodes must divide processes", "1", "2 nodes"]),
         ("articles.extra", "{data_root}/mono/{lang}.jsonl", ["data_root", "--config"]),
         ("studies", ["cooking"], ["studies.0", "heads"]),
         ("tasks.ner.training.lr", {"default": 1e-3, "mbert": 2e-5}, ["mbert", "known", "bert"]),

@@ -50,6 +50,8 @@ def jobs(plan: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", plan, re.M)}
 
 
+    assert "nodes=" not in text  # nor anything else that only several nodes take
+    assert "mpi=" not in text
 def test_the_tickets_study_lists_its_jobs(tmp_path):
     """Few jobs make its tables and figures: starting one costs more than drawing."""
     result = snakemake("tickets", "-n", directory=tmp_path)
@@ -224,7 +226,7 @@ def test_several_models_corpora_seeds_and_processes_at_once(tmp_path):
     (tmp_path / "parallel" / "pud.tsv").touch()
     settings = (
         *("languages=[en,de]", "seeds=[1,2]", "models=[demo-xlmr,xlm-roberta-base]"),
-        *("parallel={corpora: [demo, pud]}", "data_root=.", "compute={processes: 2}"),
+        *("parallel={corpora: [demo, pud]}", "data_root=.", "compute={processes: 4, nodes: 2}"),
     )
     result = snakemake("heads", "-n", "--config", *settings, directory=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -242,6 +244,8 @@ def checkout(tmp_path):
     """Return a copy of what a user edits, with the rest of the project behind it."""
     folder = tmp_path / "checkout"
     folder.mkdir()
+    spread = "mpi=srun, nodes=2, tasks_per_node=2, cpus_per_task=2"
+    assert text.count(spread) == planned["build_base_model"] + planned["finetune_mlm"]
     shutil.copy(ROOT / "Snakefile", folder)
     shutil.copytree(ROOT / "config", folder / "config")
     for name in ("workflow", "envs"):

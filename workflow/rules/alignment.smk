@@ -48,6 +48,7 @@ use rule build_base_model as build_generator with:
     wildcard_constraints:
         model=any_of(BUILT_GENERATORS),
     resources:
+        **several_nodes(),
         gpu=GPUS,
         mem_mb=doubling(8000),
         runtime=1440,
@@ -150,8 +151,9 @@ rule align_generator:
     retries: 2
     conda:
         "../../envs/generators.yaml"
-    threads: settings.compute.training_threads * settings.compute.processes
+    threads: settings.compute.training_threads * PER_NODE
     resources:
+        **several_nodes(),
         gpu=GPUS,
         mem_mb=doubling(8000),
         runtime=1440,

@@ -69,6 +69,7 @@ BUILT_GENERATORS = [name for name in ALIGNMENT_MODELS if models[name].source == 
 SPLITS = ["train", "valid", "test"]
 DATASETS = sorted({task.corpus for task in (settings.tasks.ner, settings.tasks.nli)})
 GPUS = settings.compute.processes if settings.compute.device == "cuda" else 0
+PER_NODE = settings.compute.processes // settings.compute.nodes
 
 # Settings of a training that change no result; they are resources, not params.
 HOUSEKEEPING = {"save_steps", "report_to"}
@@ -241,6 +242,24 @@ def training(path):
     """Return the settings of a training apart from those that no result depends on."""
     return {
         key: value for key, value in section(path).items() if key not in HOUSEKEEPING
+    }
+
+
+def several_nodes():
+    """Return what a training asks Slurm's executor for besides, if it is to run on several nodes.
+
+    A task per process, so that every node has the CPUs and GPUs of as many. With `mpi` the executor
+    leaves it to the job to start them.
+    """
+    nodes = settings.compute.nodes
+    if nodes == 1:
+        return {}
+    return {
+        "mpi": "srun",
+        "nodes": nodes,
+        **({"tasks_per_node": PER_NODE} if PER_NODE > 1 else {"tasks": nodes}),
+        **({"tasks_per_gpu": 1} if GPUS else {}),
+        "cpus_per_task": settings.compute.training_threads,
     }
 
 

@@ -26,8 +26,9 @@ rule build_base_model:
     retries: 2
     conda:
         "../../envs/torch.yaml"
-    threads: settings.compute.training_threads * settings.compute.processes
+    threads: settings.compute.training_threads * PER_NODE
     resources:
+        **several_nodes(),
         gpu=GPUS,
         mem_mb=doubling(8000),
         runtime=1440,
@@ -85,8 +86,9 @@ rule finetune_mlm:
     retries: 2
     conda:
         "../../envs/torch.yaml"
-    threads: settings.compute.training_threads * settings.compute.processes
+    threads: settings.compute.training_threads * PER_NODE
     resources:
+        **several_nodes(),
         gpu=GPUS,
         mem_mb=doubling(8000),
         runtime=1440,

@@ -2,9 +2,10 @@
 
 from babelscope.jobs import job
 from babelscope.training.generators import GeneratorRun, align_generator
+from babelscope.training.launching import placement
 
 with job(snakemake):
-    given, params, compute = snakemake.input, snakemake.params, snakemake.params.compute
+    given, params = snakemake.input, snakemake.params
     housekeeping = {key: snakemake.resources[key] for key in ("save_steps", "logging_steps")}
     align_generator(
         GeneratorRun(
@@ -22,9 +23,6 @@ with job(snakemake):
             prompts=next(iter(given.prompts), None),
             languages=params.languages,
             batch_tokens=snakemake.resources.batch_tokens,
-            device=compute["device"],
-            precision=compute["precision"],
-            processes=compute["processes"],
-            threads=max(1, snakemake.threads // compute["processes"]),
+            **placement(snakemake),
         )
     )

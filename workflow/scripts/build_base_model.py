@@ -1,16 +1,18 @@
 """Adapter for the rule build_base_model: windows and a tokenizer in, a model from scratch out."""
 
-from tempfile import TemporaryDirectory
+import shutil
 
 from transformers import AutoTokenizer
 
 from babelscope.config import Architecture
 from babelscope.jobs import job
 from babelscope.models.initialization import build_model
+from babelscope.training.launching import placement
 from babelscope.training.runs import Run, execute
 
-with job(snakemake), TemporaryDirectory() as start:
-    params, compute = snakemake.params, snakemake.params.compute
+with job(snakemake):
+    params = snakemake.params
+    start = f"{params.checkpoints}.start"  # where all nodes of a cluster see it
     housekeeping = {key: snakemake.resources[key] for key in ("save_steps", "report_to")}
     tokenizer = AutoTokenizer.from_pretrained(snakemake.input.tokenizer, local_files_only=True)
     tokenizer.model_max_length = params.window
@@ -32,9 +34,7 @@ with job(snakemake), TemporaryDirectory() as start:
             checkpoints=params.checkpoints,
             settings=params.settings | housekeeping,
             seed=params.seed,
-            device=compute["device"],
-            precision=compute["precision"],
-            processes=compute["processes"],
-            threads=max(1, snakemake.threads // compute["processes"]),
+            **placement(snakemake),
         )
     )
+    shutil.rmtree(start)

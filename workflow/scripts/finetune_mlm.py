@@ -2,10 +2,11 @@
 
 from babelscope.jobs import job
 from babelscope.seeds import derive_seed
+from babelscope.training.launching import placement
 from babelscope.training.runs import Run, execute
 
 with job(snakemake):
-    params, compute = snakemake.params, snakemake.params.compute
+    params = snakemake.params
     housekeeping = {key: snakemake.resources[key] for key in ("save_steps", "report_to")}
     execute(
         Run(
@@ -18,9 +19,6 @@ with job(snakemake):
             settings=params.settings | housekeeping,
             # Not the seed a built model was trained with, or its first batches would come again.
             seed=derive_seed(int(snakemake.wildcards.seed), "finetune") % 2**31,
-            device=compute["device"],
-            precision=compute["precision"],
-            processes=compute["processes"],
-            threads=max(1, snakemake.threads // compute["processes"]),
+            **placement(snakemake),
         )
     )

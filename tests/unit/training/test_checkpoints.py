@@ -38,6 +38,31 @@ def test_processes_that_outlive_a_killed_training_still_hold_its_folder(tmp_path
         pass
 
 
+def test_processes_of_one_training_share_its_folder(tmp_path):
+    """And whoever is left of them keeps others from beginning, when the first is gone."""
+    with checkpoints.locked(tmp_path) as lock:
+        with pytest.raises(BabelscopeError, match="Another"), checkpoints.sharing(tmp_path):
+            pass
+        checkpoints.share(lock)
+        left = checkpoints.sharing(tmp_path)
+        left.__enter__()
+    with pytest.raises(BabelscopeError, match="process [0-9]+ on"), checkpoints.locked(tmp_path):
+        pass
+    left.__exit__(None, None, None)
+    with checkpoints.locked(tmp_path):
+        pass
+
+
+def test_a_finished_folder_goes_once_its_lock_is_closed(tmp_path):
+    """NFS keeps the name of a file that is open: to remove its folder at once would fail."""
+    folder = tmp_path / "a"
+    with checkpoints.locked(folder):
+        write(folder, 2)
+        checkpoints.remove(folder)
+        assert list(folder.iterdir()) == []
+    assert not folder.exists()
+
+
 def test_the_newest_that_is_whole(tmp_path):
     assert checkpoints.newest(tmp_path) is None
     for step in (2, 4, 10):

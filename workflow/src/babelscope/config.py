@@ -78,6 +78,7 @@ class Compute(Section):
         return self
 
 
+    nodes: Count = Field(description="of a cluster, that these processes are spread over evenly")
 class Dumps(Section):
     """Which Wikipedia dumps are read, and how."""
 
@@ -87,6 +88,15 @@ class Dumps(Section):
     )
     sampling: Literal["whole", "multistream"]
     templates: bool = Field(description="expand templates while extracting")
+    @model_validator(mode="after")
+    def _every_node_has_as_many_processes(self) -> "Compute":
+        if self.processes % self.nodes:
+            raise ValueError(
+                f"nodes must divide processes: {self.processes} cannot be spread evenly over"
+                f" {self.nodes} nodes"
+            )
+        return self
+
     contact: str | None = Field(description="e-mail or URL sent in the User-Agent")
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # the file system has 
 PAUSE = 0.2  # seconds between two tries
 
 
-def hold(descriptor: int, patience: float) -> bool:
+def hold(descriptor: int, patience: float, *, shared: bool = False) -> bool:
     """Lock an open file for this process, and for all that inherit the descriptor.
 
     Parameters
@@ -25,6 +25,8 @@ def hold(descriptor: int, patience: float) -> bool:
         Open for writing.
     patience
         Seconds to wait for another holder; at least as many as :func:`is_held` may take elsewhere.
+    shared
+        Together with others that share it; then it must be open for reading, too.
 
     Returns
     -------
@@ -32,9 +34,10 @@ def hold(descriptor: int, patience: float) -> bool:
         False if another holds it. Where the file system knows no locks, True with a warning.
     """
     last = time.monotonic() + patience
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= last:
                 return False

@@ -1,7 +1,6 @@
 """Paraphrase pairs in another language, by a translation model such as NLLB-200."""
 
 import logging
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,7 +135,7 @@ def translate_pairs(
         for name in TEXTS:
             table[name] = [None if text is None else translations[text] for text in table[name]]
         write_table(output, table.assign(language=language))
-        shutil.rmtree(folder)
+        checkpoints.remove(folder)
     return counts
 
 

@@ -131,7 +131,7 @@ def find_ticket(search: Search, trial: Trial) -> None:
                 shutil.copyfile(done / MASK, path)
         for name, target in ((SCORES, search.scores), (HISTORY, search.history)):
             write_table(target, pd.concat([read_table(done / name) for done in rounds]))
-        shutil.rmtree(folder)
+        checkpoints.remove(folder)
 
 
 def _play_rounds(search: Search, trial: Trial, folder: Path) -> None:

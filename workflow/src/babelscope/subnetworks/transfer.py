@@ -4,7 +4,6 @@ All networks of a target see the same head, order of examples, dropout and numbe
 """
 
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +139,7 @@ def transfer_ticket(transfer: Transfer, trial: Trial) -> None:
                 _play(transfer, trial, network, examples, tests, path)
             counts[network] = read_arrays(path), int(read_metadata(path)[STEPS])
         write_table(transfer.scores, pd.DataFrame(_rows(transfer, trial, counts)))
-        shutil.rmtree(folder)
+        checkpoints.remove(folder)
 
 
 def networks(transfer: Transfer) -> list[Network]:

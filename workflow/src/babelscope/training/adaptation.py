@@ -1,7 +1,6 @@
 """Adapting an encoder to a language by masked-language modelling: embeddings and an adapter."""
 
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -217,7 +216,7 @@ def adapt_language(
             reports=f"{output}.reports",
         )
         save_language_module(output, network, tokenizer, language=language, base=base)
-        shutil.rmtree(folder)
+        checkpoints.remove(folder)
     return history
 
 

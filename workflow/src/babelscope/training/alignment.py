@@ -5,7 +5,6 @@ epoch, so its vectors are computed once, before the first step, and read from a 
 """
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -266,7 +265,7 @@ def train_alignment_adapter(
         save_alignment_module(
             output, encoder.adapter, language=language, strategy=strategy, base=base
         )
-        shutil.rmtree(folder)
+        checkpoints.remove(folder)
     return pd.DataFrame(rows)
 
 

@@ -3,20 +3,22 @@
 A checkpoint is a folder of safetensors and JSON; nothing in it is a pickle.
 """
 
-import fcntl
 import json
 import logging
+import os
 import shutil
+import socket
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_json, write_json
+from babelscope.locks import hold
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,17 @@ def locked(folder: str | Path) -> Iterator[int]:
     """Hold a checkpoint folder for this process; it is created if need be.
 
     Yields the descriptor of the lock. A process that inherits it holds the folder too, even when
-    this one has been killed.
+    this one has been killed; so does one that is :func:`sharing` it, on whatever node.
+
+    Notes
+    -----
+    The lock is ``flock``'s: the system drops it when its last holder dies, however it dies, and no
+    file has to be removed. Within one node that always holds. Over the nodes of a cluster it holds
+    where the file system passes locks on: Linux turns ``flock`` on NFS into a lock of the server's
+    (since 2.6.12), Lustre does if it is mounted with ``flock``, GPFS and CephFS do. A server drops
+    the locks of a node that is gone when its lease ends: with NFS 4 after about 90 s, before Slurm
+    takes the node for dead. On NFS with ``local_lock`` and on Lustre with ``localflock`` a lock
+    holds within its node alone, and nobody can tell; a file system without locks is warned of.
 
     Raises
     ------
@@ -42,16 +54,72 @@ def locked(folder: str | Path) -> Iterator[int]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BabelscopeError(
-                f"Another process is training with the checkpoints in {folder}.",
-                "Wait for it to end, or stop it.",
-            ) from None
+    with (folder / LOCK).open("a+") as file:  # NFS shares a lock among those who can read it only
+        _take(file)
+        file.truncate(0)
+        file.write(_here())
+        file.flush()
         yield file.fileno()
 
+    with suppress(OSError):  # emptied by `remove`, unless the next has begun already
+        folder.rmdir()
+
+
+def remove(folder: str | Path) -> None:
+    """Empty a folder that is :func:`locked`, when its training is finished; then it is removed.
+
+    Not at once: NFS keeps a file that is open, as the lock is, in the folder under another name.
+    """
+    for item in Path(folder).iterdir():
+        if item.is_dir():
+            shutil.rmtree(item)
+        else:
+            item.unlink()
+
+
+def share(lock: int) -> None:
+    """Let processes of one training hold the folder together with this one, by :func:`sharing`.
+
+    Parameters
+    ----------
+    lock
+        What :func:`locked` yielded.
+    """
+    hold(lock, 0, shared=True)
+
+
+@contextmanager
+def sharing(folder: str | Path) -> Iterator[None]:
+    """Hold a checkpoint folder as one of several processes of the training that it is locked for.
+
+    So nobody else can begin while one of them is left, when the process that started it is gone.
+
+    Raises
+    ------
+    BabelscopeError
+        If another training holds the folder by now.
+    """
+    with (Path(folder) / LOCK).open("a+") as file:
+        _take(file, shared=True)
+        yield
+
+
+def _take(file: TextIO, *, shared: bool = False) -> None:
+    if not hold(file.fileno(), 0, shared=shared):
+        file.seek(0)
+        raise BabelscopeError(
+            f"Another process is training with the checkpoints in {Path(file.name).parent}:"
+            f" {file.read()}.",
+            "Wait for it to end, or stop it.",
+        )
+
+
+def _here() -> str:
+    """Say where a training runs, for whoever is refused."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return f"process {os.getpid()} on {socket.gethostname()}" + (
+        f", job {job} of Slurm" if job else ""
+    )
 
 def prepare(folder: str | Path, fingerprint: Mapping[str, Any]) -> None:
     """Clear a folder of what killed runs left and of all that was made with other settings.
@@ -67,7 +135,7 @@ def prepare(folder: str | Path, fingerprint: Mapping[str, Any]) -> None:
     path = folder / FINGERPRINT
     wanted = json.loads(json.dumps(fingerprint))
     found = read_json(path) if path.is_file() else None
-    for scratch in folder.glob(".*"):
+    for scratch in folder.glob(".*/"):
         shutil.rmtree(scratch)
     if found != wanted:
         for item in folder.iterdir():

@@ -471,6 +471,7 @@ class _Training:
             self._look()
             self._save(store)
         if signal:
+            wait()  # or the first to leave would have the one that saves killed
             saved = "nothing is saved" if store is None else f"its state is saved in {store}"
             raise BabelscopeError(
                 f"Training was stopped by {signal} after step {self.step}; {saved}.",

@@ -6,7 +6,6 @@ whose answers are in another language.
 """
 
 import resource
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +29,8 @@ from babelscope.training import checkpoints
 from babelscope.training.fitting import Evaluation, fit
 from babelscope.training.generator_steps import HeldOut, Objective, Steps
 from babelscope.training.instructions import Samples, read_samples
+from babelscope.training.launching import launch, main
 from babelscope.training.processes import joined, largest, rank, shard, world
-from babelscope.training.runs import launch, main
 from babelscope.training.state import put_weights, weights_of
 
 HARMLESS = {"logging_steps", "save_steps"}
@@ -64,7 +63,7 @@ class GeneratorRun:
     choices, prompts, languages, batch_tokens
         Of `selected_by`: the table of the corpus, the file of its prompts, the languages that are
         scored, tokens per batch; not read without it.
-    device, precision, processes, threads
+    device, precision, processes, nodes, threads
         See the section ``compute``; threads are of each process.
     """
 
@@ -85,6 +84,7 @@ class GeneratorRun:
     device: str = "cpu"
     precision: str = "float32"
     processes: int = 1
+    nodes: int = 1
     threads: int = 1
 
 
@@ -113,7 +113,7 @@ def align_generator(run: GeneratorRun) -> None:
             perform(run)
         else:
             launch("babelscope.training.generators", run, folder, lock)
-        shutil.rmtree(folder)
+        checkpoints.remove(folder)
 
 
 def _fingerprint(run: GeneratorRun) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from babelscope.progress import step_line
 from babelscope.seeds import derive_seed
 from babelscope.training import checkpoints
 from babelscope.training.data import Batch, TrainingStream
+from babelscope.training.processes import wait
 from babelscope.training.schedules import learning_rate_factor, steps_of
 from babelscope.training.signals import SIGNALS, heeding_signals
 from babelscope.training.state import (
@@ -187,6 +188,8 @@ class MlmTrainer(Trainer):
         elif step % self.settings.save_steps == 0 or self.stopped_by:
             self._look()
             self._save_checkpoint(self.network, None)
+            if self.stopped_by:
+                wait()  # or the first to leave would have the one that saves killed
         self.control.should_training_stop = last or bool(self.stopped_by)
 
     # What happens after a step

@@ -1,28 +1,20 @@
 """Whole trainings: folders in, folders out, in this process or in several."""
 
-import logging
 import os
-import shutil
-import signal
-import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import babelscope
 from babelscope.config import CausalTraining, Training
 from babelscope.errors import BabelscopeError
-from babelscope.io import atomic, read_json, write_json, write_table
+from babelscope.io import atomic, write_table
 from babelscope.tokenization.packing import check_positions, read_chunks
 from babelscope.training import checkpoints
-
-logger = logging.getLogger(__name__)
+from babelscope.training.launching import launch, main
 
 HARMLESS = {"logging_steps", "save_steps", "max_minutes", "report_to"}  # to a resumed training
 
@@ -47,7 +39,7 @@ class Run:
         A section ``mlm.build``, ``mlm.finetune`` or ``alignment.build``, as plain values.
     seed
         Of order, masks, dropout and choice of examples.
-    device, precision, processes, threads
+    device, precision, processes, nodes, threads
         See the section ``compute``; threads are of each process.
     """
 
@@ -62,13 +54,14 @@ class Run:
     device: str = "cpu"
     precision: str = "float32"
     processes: int = 1
+    nodes: int = 1
     threads: int = 1
 
 
 def execute(run: Run) -> None:
     """Train, write model and history, and remove the checkpoints.
 
-    With several processes, ``torch.distributed.run`` starts them on this machine; a signal to this
+    Several processes are started by :func:`~babelscope.training.launching.launch`; a signal to this
     process is passed on.
 
     Raises
@@ -83,7 +76,7 @@ def execute(run: Run) -> None:
             perform(run)
         else:
             launch("babelscope.training.runs", run, folder, lock)
-        shutil.rmtree(folder)
+        checkpoints.remove(folder)
 
 
 def perform(run: Run) -> None:
@@ -156,74 +149,6 @@ def fingerprint(run: Run) -> dict[str, Any]:
 
 def _checksum(array: np.ndarray) -> list[int]:
     return [*array.shape, zlib.crc32(array.data)]
-
-
-def launch(module: str, run: Any, folder: Path, lock: int) -> None:
-    """Let several processes do the work of a run.
-
-    Parameters
-    ----------
-    module
-        Whose :func:`main` each process calls.
-    run
-        A dataclass of plain values, with `processes`, and `threads` of each of them.
-    folder
-        Of the checkpoints, where the run is written to.
-    lock
-        Descriptor of its lock.
-
-    Raises
-    ------
-    BabelscopeError
-        If a process fails.
-    """
-    job = folder / "run.json"
-    write_json(job, asdict(run))
-    library = str(Path(babelscope.__file__).parents[1])
-    paths = [library, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "OMP_NUM_THREADS": str(run.threads),
-    }
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={run.processes}", "-m", module, str(job)]
-    process = subprocess.Popen(command, env=environment, pass_fds=[lock])
-    with _passing_on(process):
-        status = process.wait()
-    if status:
-        raise BabelscopeError(
-            f"The training with {run.processes} processes failed (status {status}).",
-            "Its error stands above in this log; after a signal, run the same command again.",
-        )
-
-
-@contextmanager
-def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass the signals that end a training on to its processes, whose state is then saved."""
-
-    def stop(number: int, frame: Any) -> None:
-        process.send_signal(signal.SIGTERM)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def main(arguments: list[str], work: Callable[[dict[str, Any]], None]) -> int:
-    """Do the work of one of several processes; the run stands in the JSON file that is named."""
-    logging.basicConfig(
-        level=logging.INFO if os.environ["RANK"] == "0" else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
-    try:
-        work(read_json(arguments[0]))
-    except BabelscopeError as error:
-        logger.error("%s", error)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Training encoders on pairs of sentences: a language's module, or one network for all."""
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,7 +163,7 @@ def train_encoder(
         )
         base = checksum(module)
         save_sentence_module(output, encoder.network, language=language, base=base)
-        shutil.rmtree(folder)
+        checkpoints.remove(folder)
     return rows
 
 
@@ -237,7 +236,7 @@ def train_whole_encoder(
             precision=precision,
         )
         save_encoder(encoder, output)
-        shutil.rmtree(folder)
+        checkpoints.remove(folder)
     return rows
 
 
