@@ -43,6 +43,8 @@ def test_the_published_scale_lists_its_jobs(tmp_path):
     text = result.stdout + result.stderr
     for word in ("download_model", "download_corpus", "gpu=1", "mem_mb=", "runtime="):
         assert word in text
+    assert "nodes=" not in text  # nor anything else that only several nodes take
+    assert "mpi=" not in text
 
 
 def jobs(plan: str) -> dict[str, int]:
@@ -50,8 +52,6 @@ def jobs(plan: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", plan, re.M)}
 
 
-    assert "nodes=" not in text  # nor anything else that only several nodes take
-    assert "mpi=" not in text
 def test_the_tickets_study_lists_its_jobs(tmp_path):
     """Few jobs make its tables and figures: starting one costs more than drawing."""
     result = snakemake("tickets", "-n", directory=tmp_path)
@@ -237,6 +237,8 @@ def test_several_models_corpora_seeds_and_processes_at_once(tmp_path):
     assert planned["read_parallel"] == 2
     assert planned["encode_corpus"] == 2 * 2 * 2 * (3 + 2)  # whole: random, base, fine-tuned
     assert planned["collect_similarity"] == 2
+    spread = "mpi=srun, nodes=2, tasks_per_node=2, cpus_per_task=2"
+    assert text.count(spread) == planned["build_base_model"] + planned["finetune_mlm"]
 
 
 @pytest.fixture
@@ -244,8 +246,6 @@ def checkout(tmp_path):
     """Return a copy of what a user edits, with the rest of the project behind it."""
     folder = tmp_path / "checkout"
     folder.mkdir()
-    spread = "mpi=srun, nodes=2, tasks_per_node=2, cpus_per_task=2"
-    assert text.count(spread) == planned["build_base_model"] + planned["finetune_mlm"]
     shutil.copy(ROOT / "Snakefile", folder)
     shutil.copytree(ROOT / "config", folder / "config")
     for name in ("workflow", "envs"):

@@ -68,6 +68,7 @@ class Compute(Section):
     device: Literal["cpu", "cuda"]
     precision: Literal["float32", "bf16", "fp16"]
     processes: Count = Field(description="data-parallel processes of one training")
+    nodes: Count = Field(description="of a cluster, that these processes are spread over evenly")
     threads: Count = Field(description="threads of one model job that reads a network")
     training_threads: Count = Field(description="threads of one process of a training")
 
@@ -77,17 +78,6 @@ class Compute(Section):
             raise ValueError("fp16 needs device: cuda; a CPU knows float32 and bf16")
         return self
 
-
-    nodes: Count = Field(description="of a cluster, that these processes are spread over evenly")
-class Dumps(Section):
-    """Which Wikipedia dumps are read, and how."""
-
-    source: str = Field(description="demo, a mirror's URL, or file:///folder")
-    date: dict[str, Annotated[str, Field(pattern=r"^\d{8}$")]] = Field(
-        description="date per language, with a value for 'default'"
-    )
-    sampling: Literal["whole", "multistream"]
-    templates: bool = Field(description="expand templates while extracting")
     @model_validator(mode="after")
     def _every_node_has_as_many_processes(self) -> "Compute":
         if self.processes % self.nodes:
@@ -97,6 +87,16 @@ class Dumps(Section):
             )
         return self
 
+
+class Dumps(Section):
+    """Which Wikipedia dumps are read, and how."""
+
+    source: str = Field(description="demo, a mirror's URL, or file:///folder")
+    date: dict[str, Annotated[str, Field(pattern=r"^\d{8}$")]] = Field(
+        description="date per language, with a value for 'default'"
+    )
+    sampling: Literal["whole", "multistream"]
+    templates: bool = Field(description="expand templates while extracting")
     contact: str | None = Field(description="e-mail or URL sent in the User-Agent")
 
     @model_validator(mode="after")

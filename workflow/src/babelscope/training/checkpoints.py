@@ -60,7 +60,6 @@ def locked(folder: str | Path) -> Iterator[int]:
         file.write(_here())
         file.flush()
         yield file.fileno()
-
     with suppress(OSError):  # emptied by `remove`, unless the next has begun already
         folder.rmdir()
 
@@ -120,6 +119,7 @@ def _here() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}" + (
         f", job {job} of Slurm" if job else ""
     )
+
 
 def prepare(folder: str | Path, fingerprint: Mapping[str, Any]) -> None:
     """Clear a folder of what killed runs left and of all that was made with other settings.
