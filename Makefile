@@ -8,7 +8,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 
-.PHONY: help install demo test test-slurm lint report bench clean
+.PHONY: help install demo test test-slurm lint report bench clean plan status
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -24,6 +24,14 @@ install: $(BIN)/.installed  ## create .venv with everything pinned
 
 demo: install  ## the heads study on the demo data, from dumps to figures
 	$(SNAKEMAKE) heads
+
+# STUDY=heads asks about one study, DATA=FOLDER is the folder of real files.
+ASKED = $(STUDY) $(if $(CONFIG),--configfile $(CONFIG)) $(if $(DATA),--config data_root=$(DATA))
+status: install  ## what is done, running (how far), failed (why) and waiting; CONFIG=, STUDY=
+	PYTHONPATH=workflow/src $(BIN)/python -m babelscope.status $(ASKED)
+
+plan: install  ## jobs, hours and disk that a configuration costs; CONFIG=, STUDY=, GPU=a100
+	PYTHONPATH=workflow/src $(BIN)/python -m babelscope.plan $(ASKED) $(if $(GPU),--gpu $(GPU))
 
 # A file's tests stay together, since they share what is costly; one thread each leaves cores to the others.
 test: install  ## all tests but those on a cluster

@@ -1,0 +1,1 @@
+"""What a configuration costs, told before anything is run; imports no torch."""

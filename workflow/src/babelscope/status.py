@@ -1,0 +1,212 @@
+"""What is done, running, failed and waiting: `python -m babelscope.status`, or `make status`.
+
+It may be asked at any time, beside a running Snakemake too: nothing in the folder is locked or
+changed.
+"""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from babelscope import running
+from babelscope.cluster import ClusterJob, live_jobs
+from babelscope.commands import graph_of, options, table
+from babelscope.dag import Graph, Job
+from babelscope.errors import BabelscopeError
+from babelscope.locks import is_held
+from babelscope.progress import latest
+
+State = Literal["done", "running", "queued", "failed", "outdated", "waiting"]
+STATES: tuple[State, ...] = ("done", "running", "queued", "failed", "outdated", "waiting")
+SHOWN = ("done", "running", "failed", "waiting")  # even where there are none
+TAIL = 2**16  # bytes of a log that are read
+ERROR = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ERROR (.*)$", re.MULTILINE)
+UNEXPECTED = "unexpected failure:"  # a traceback follows, see `babelscope.jobs`
+KILLED = "It was killed, or the machine went down: nothing works on it."
+ENDED = "It ended when no Snakemake was there to take note."
+SILENT = "It ended without a word; memory or time may have run out."
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one job stands.
+
+    Attributes
+    ----------
+    job
+        Which.
+    state
+        ``done``: Snakemake would not run it. ``outdated``: what it makes is there, but Snakemake
+        would make it anew. ``queued``: a cluster has it and has not begun. ``failed``: its last
+        attempt ended without what it makes.
+    text
+        Of a running job its progress, of a failed one its error, in one line.
+    """
+
+    job: Job
+    state: State
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Life:
+    """What works in a folder right now, beside the jobs that hold their log.
+
+    Attributes
+    ----------
+    since
+        When the Snakemake that works in it was started, in seconds since the epoch; None if there
+        is none.
+    cluster
+        Jobs in a cluster's queue.
+    """
+
+    since: float | None
+    cluster: Sequence[ClusterJob]
+
+
+def life_in(folder: Path) -> Life:
+    """Return what works in a folder, on this machine, on others that share it, or on a cluster."""
+    since = None
+    if running.is_working(folder):
+        run = running.last_run(folder)
+        since = 0.0 if run is None else datetime.fromisoformat(run.started).timestamp()
+    return Life(since, live_jobs(folder))
+
+
+def standings(graph: Graph, life: Life) -> list[Standing]:
+    """Return how every job of a graph stands, in the graph's order."""
+    return [_standing(job, graph.folder, life) for job in graph.jobs]
+
+
+def _standing(job: Job, folder: Path, life: Life) -> Standing:
+    if job.mark is None and not job.needed:
+        return Standing(job, "done")
+    present = all((folder / path).exists() for path in job.outputs)
+    log = _tail(job, folder)
+    succeeded = _succeeded(job, folder)
+    if job.mark is not None:
+        state = _alive(job, folder, life)
+        if state == "running":
+            return Standing(job, state, str(latest(log or "") or ""))
+        if state == "failed":
+            ended = ENDED if present and succeeded else KILLED
+            return Standing(job, state, _error(log or "") or ended)
+        return Standing(job, state)
+    if log is not None and not succeeded:
+        # without a benchmark, nobody knows whether a log without an error is that of a success
+        silent = job.benchmark and f"{SILENT} Last line: {_last_line(log) or 'none'}"
+        if text := _error(log) or silent:
+            return Standing(job, "failed", text)
+    return Standing(job, "outdated" if present else "waiting")
+
+
+def _alive(job: Job, folder: Path, life: Life) -> State:
+    """Return the state of a job that was started and has not ended."""
+    assert job.mark is not None
+    wildcards = "_".join(job.wildcards.values()).replace("/", "_")
+    for one in life.cluster:
+        if one.id == job.mark.cluster_id or (one.rule, one.wildcards) == (job.rule, wildcards):
+            return "queued" if one.state == "PENDING" else "running"
+    if job.log is not None and _is_held(folder / job.log):
+        return "running"
+    # it has not come as far as its log, if a Snakemake works here that has started it
+    begun = life.since is not None and job.mark.time >= life.since
+    return "running" if begun else "failed"
+
+
+def _is_held(log: Path) -> bool:
+    try:
+        return is_held(log)
+    except OSError:  # it is not there, or cannot be written
+        return False
+
+
+def _tail(job: Job, folder: Path) -> str | None:
+    """Return the end of a job's log; None if there is none."""
+    if job.log is None:
+        return None
+    try:
+        with (folder / job.log).open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL))
+            return file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _succeeded(job: Job, folder: Path) -> bool:
+    """Tell whether a job's last attempt succeeded: its benchmark is then written, after its log."""
+    if job.benchmark is None or job.log is None:
+        return False
+    try:
+        times = [(folder / path).stat().st_mtime for path in (job.log, job.benchmark)]
+    except FileNotFoundError:
+        return False
+    return times[0] <= times[1]
+
+
+def _error(log: str) -> str | None:
+    """Return the error that a log ends with, in one line."""
+    errors = ERROR.findall(log)
+    return None if not errors else _last_line(log) if errors[-1] == UNEXPECTED else errors[-1]
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def report(found: Sequence[Standing]) -> str:
+    """Return what a person reads: a table by rule, what runs, and what failed."""
+    counts = {rule: Counter[str]() for rule in dict.fromkeys(one.job.rule for one in found)}
+    for one in found:
+        counts[one.job.rule][one.state] += 1
+    total = Counter(one.state for one in found)
+    states = [state for state in STATES if state in SHOWN or total[state]]
+    rows = [["rule", *states, "jobs"]]
+    for rule, count in (*counts.items(), ("all", total)):
+        rows.append([rule, *(str(count[state] or "-") for state in states), str(count.total())])
+    parts = ["\n".join(table(rows))]
+    for state, title in (("running", "running"), ("queued", "queued on the cluster")):
+        listed = [one for one in found if one.state == state]
+        if listed:
+            parts.append("\n".join([f"{title}:", *_running(listed)]))
+    failed = [one for one in found if one.state == "failed"]
+    if failed:
+        parts.append("\n".join(["failed:", *_failed(failed)]))
+    return "\n\n".join(parts)
+
+
+def _running(listed: Sequence[Standing]) -> Iterable[str]:
+    width = max(len(one.job.name) for one in listed)
+    for one in listed:
+        yield f"  {one.job.name.ljust(width)}  {one.text or 'no step told yet'}  {one.job.log}"
+
+
+def _failed(listed: Sequence[Standing]) -> Iterable[str]:
+    for one in listed:
+        yield f"  {one.job.name}  {one.job.log}"
+        yield f"    {one.text}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print how all jobs stand; the exit status is 1 only if there is no telling what they are."""
+    asked = options("What is done, running, failed and waiting.").parse_args(arguments)
+    try:
+        graph = graph_of(asked)
+    except BabelscopeError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"{report(standings(graph, life_in(graph.folder)))}\n")
+    if known := running.advice(graph.folder):
+        sys.stdout.write(f"\n{known}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
