@@ -6,12 +6,16 @@ builds one. Rules live in `workflow/rules`, one file per stage; the work is done
 """
 
 import os
+import signal
 import sys
 
 from snakemake.utils import min_version
 
 min_version("9.19")
 sys.path.insert(0, f"{workflow.basedir}/workflow/src")
+# Slurm sends a warning before a time limit to all processes of a job. Trainings save their state; Snakemake
+# would die of it and take the training with it.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 # Threads that wait for each other sleep instead of spinning. Measured on layers of the demo's size, two
 # threads: four times as fast where another process shares the cores, 6 % slower where none does.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

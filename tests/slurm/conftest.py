@@ -4,11 +4,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "tiny.yaml"
@@ -98,7 +101,7 @@ class Cluster:
                     "nodes": facts["NodeList"].replace("(null)", ""),
                     "cpus": int(facts["NumCPUs"]),
                     "comment": facts.get("Comment", ""),
-                    "gres": facts["JOB_GRES"].replace("(null)", ""),
+                    "gres": facts.get("JOB_GRES", "").replace("(null)", ""),
                     "memory": in_megabytes(facts.get("MinMemoryNode", "0")),
                     "limit": in_minutes(facts["TimeLimit"]),
                     "workdir": facts["WorkDir"],
@@ -108,6 +111,136 @@ class Cluster:
                 }
             )
         return sorted(jobs, key=lambda job: job["id"])
+
+
+class FineTuning:
+    """Fine-tunings of a tiny model on the cluster, and the same ones in this process, undisturbed.
+
+    Attributes
+    ----------
+    folder
+        Of the run. All that a fine-tuning reads lies there, so that Snakemake has nothing else to
+        do.
+    settings
+        Of the trainings; they save at a signal, and besides never unless it is asked for.
+    """
+
+    def __init__(self, cluster: Cluster, folder: Path, **changes: Any) -> None:
+        self.cluster = cluster
+        self.folder = folder
+        document = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
+        self.settings = document["mlm"]["finetune"] | {
+            **{"max_steps": 500, "batch_size": 4, "eval_steps": 200, "save_steps": 10000},
+            **{"logging_steps": 10, "valid_examples": 6},
+            **changes,
+        }
+        self.languages = yaml.safe_load(TINY.read_text("utf-8"))["languages"]
+
+    def lay_out(self, model: Any, tokenizer: Any) -> None:
+        """Write the model to start from and random text to train on."""
+        from babelscope.tokenization.packing import write_chunks
+
+        rng = np.random.default_rng(0)
+        for language in self.languages:
+            for split, count in (("train", 60), ("valid", 6)):
+                windows = rng.integers(4, 99, (count, 12))
+                windows[:, 0], windows[:, -1] = 0, 2
+                path = Path(self.chunks(split)[language])
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_chunks(path, [windows], 12, 100)
+        for part in (model, tokenizer):
+            part.save_pretrained(self.folder / "results/models/demo-xlmr/base")
+
+    def chunks(self, split: str) -> dict[str, str]:
+        """Return the files of the windows of one split."""
+        home = self.folder / "results/text/chunks/demo-xlmr"
+        return {language: str(home / language / f"{split}.arrow") for language in self.languages}
+
+    def start(self, seeds: list[int], *arguments: str | Path, **compute: Any) -> None:
+        """Let Snakemake begin, one job per seed."""
+        document = yaml.safe_load(TINY.read_text("utf-8")) | {"seeds": seeds}
+        document["compute"] = {"training_threads": 1} | compute
+        document["mlm"]["finetune"] = self.settings
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(document), "utf-8")
+        targets = [f"results/models/demo-xlmr/finetuned/s{seed}" for seed in seeds]
+        self.main = self.cluster.start(
+            *(self.folder, *targets[1:], "--configfile", "config.yaml", *arguments),
+            study=targets[0],
+        )
+
+    def until(self, holds: Callable[[], Any], seconds: float = 300) -> Any:
+        """Wait until something holds, and return it; fail if Snakemake ends before."""
+        last = time.monotonic() + seconds
+        while not (found := holds()):
+            assert self.main.poll() is None, self.said()
+            assert time.monotonic() < last, self.said()
+            time.sleep(0.05)
+        return found
+
+    def finish(self, seconds: float = 300) -> None:
+        """Wait for the end of the run, which must be a good one."""
+        assert self.main.wait(seconds) == 0, self.said()
+
+    def said(self) -> str:
+        """Return what Snakemake said last."""
+        return (self.folder / "snakemake.log").read_text("utf-8")[-6000:]
+
+    def log(self, seed: int) -> str:
+        """Return the log of a fine-tuning's newest attempt."""
+        path = self.folder / f"results/logs/finetune_mlm/demo-xlmr/s{seed}.log"
+        return path.read_text("utf-8") if path.exists() else ""
+
+    def jobs(self, seed: int) -> list[dict[str, Any]]:
+        """Return the jobs of a fine-tuning so far."""
+        jobs = self.cluster.jobs(self.folder)
+        return [job for job in jobs if job["comment"].endswith(f"demo-xlmr_{seed}")]
+
+    def training(self, seed: int, step: int = 20) -> dict[str, Any]:
+        """Wait until a fine-tuning has done so many steps, and return its job."""
+        self.until(lambda: f"step {step} of" in self.log(seed))
+        return self.jobs(seed)[-1]
+
+    def resumed(self, seed: int) -> int:
+        """Return the step after which the last attempt went on."""
+        found = re.search(r"resuming after step (\d+)", self.log(seed))
+        assert found, self.log(seed)
+        return int(found[1])
+
+    def checkpoints(self, seed: int) -> Path:
+        """Return the folder of a fine-tuning's checkpoints."""
+        return self.folder / f"results/models/demo-xlmr/.checkpoints/finetuned-s{seed}"
+
+    def result(self, seed: int) -> tuple[dict[str, np.ndarray], Any]:
+        """Return weights and history of a fine-tuning of the cluster."""
+        return read_result(self.folder / f"results/models/demo-xlmr/finetuned/s{seed}")
+
+    def undisturbed(self, seed: int, **changes: Any) -> tuple[dict[str, np.ndarray], Any]:
+        """Do the same training in this process, and return weights and history."""
+        from babelscope.seeds import derive_seed
+        from babelscope.training.runs import Run, execute
+
+        home = self.folder / "undisturbed"
+        execute(
+            Run(
+                model=str(self.folder / "results/models/demo-xlmr/base"),
+                train=self.chunks("train"),
+                valid=self.chunks("valid"),
+                output=str(home / f"s{seed}"),
+                history=str(home / f"s{seed}.history.parquet"),
+                checkpoints=str(home / f"s{seed}.checkpoints"),
+                settings=self.settings | changes,
+                seed=derive_seed(seed, "finetune") % 2**31,
+            )
+        )
+        return read_result(home / f"s{seed}")
+
+
+def read_result(model: Path) -> tuple[dict[str, np.ndarray], Any]:
+    """Return the weights of a model and the history beside it, without what a clock told."""
+    from babelscope.io import read_arrays, read_table
+
+    history = read_table(f"{model}.history.parquet").drop(columns="seconds")
+    return read_arrays(model / "model.safetensors"), history
 
 
 def in_megabytes(amount: str) -> int:
@@ -138,3 +271,24 @@ def cluster() -> Iterator[Cluster]:
     yield Cluster(FOLDER)
     if ours:
         subprocess.run([up[0].replace("-up", "-down"), str(FOLDER)], check=True)
+
+
+@pytest.fixture
+def finetuning(cluster, tmp_path, make_model) -> Callable[..., FineTuning]:
+    """Return a function that lays out fine-tunings in a folder; see :class:`FineTuning`."""
+    from transformers import XLMRobertaTokenizer
+
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = [*special, *(f"▁p{number}" for number in range(95)), "<mask>"]
+    tokenizer = XLMRobertaTokenizer(vocab=[(piece, 0.0) for piece in pieces])
+
+    def make(name: str, dropout: float = 0.1, **changes: Any) -> FineTuning:
+        folder = tmp_path / name
+        folder.mkdir()
+        model = make_model("xlm-roberta")
+        model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = dropout
+        made = FineTuning(cluster, folder, **changes)
+        made.lay_out(model, tokenizer)
+        return made
+
+    return make
