@@ -397,7 +397,8 @@ def test_a_search_goes_on_where_it_was(make_toy, monkeypatch, variant, call):
     assert len(made.toy.batches) - done < len(whole.toy.batches)  # not all over again
 
 
-def test_a_search_killed_in_its_second_round_goes_on(make_toy, monkeypatch):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_search_killed_in_its_second_round_goes_on(make_toy, monkeypatch, damaged):
     whole, made = (make_toy(name, training={"save_steps": 2}) for name in ("whole", "made"))
     find_ticket(whole.search, whole.trial)
     with monkeypatch.context() as patch:
@@ -412,9 +413,15 @@ def test_a_search_killed_in_its_second_round_goes_on(make_toy, monkeypatch):
     assert not (left / "round-1").exists()
     assert (left / "training" / "checkpoint-000000002").is_dir()
     assert not made.toy.batches  # what the child did, it did in its own memory
+    if damaged:
+        mask = left / "round-0" / "mask.safetensors"
+        content = bytearray(mask.read_bytes())
+        content[-1] ^= 1
+        mask.write_bytes(content)
     find_ticket(made.search, made.trial)
     assert_same_masks(masks_of(made), masks_of(whole))
-    assert len(made.toy.batches) == len(whole.toy.batches) - 12 - 2
+    saved = 0 if damaged else 12 + 2
+    assert len(made.toy.batches) == len(whole.toy.batches) - saved
 
 
 def test_changed_settings_or_data_start_afresh(make_toy, monkeypatch, caplog):

@@ -76,9 +76,26 @@ def test_the_newest_that_is_whole(tmp_path):
     assert checkpoints.newest(tmp_path).name == "checkpoint-000000004"
 
 
+def test_a_flipped_bit_costs_the_checkpoints_that_need_the_file(tmp_path):
+    checkpoints.best_path(tmp_path, 1).write_bytes(b"best weights")
+    for step in (2, 4):
+        write(tmp_path, step, best_step=1)
+    older, newer = sorted(tmp_path.glob("checkpoint-*"))
+    flip_a_bit(newer / checkpoints.WEIGHTS)
+    assert checkpoints.newest(tmp_path) == older
+    flip_a_bit(checkpoints.best_path(tmp_path, 1))
+    assert checkpoints.newest(tmp_path) is None
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
 def test_the_best_weights_a_checkpoint_refers_to_stay(tmp_path):
     for step, best_step in ((2, 1), (4, 3), (6, 5)):
-        checkpoints.best_path(tmp_path, best_step).write_bytes(b"")
+        checkpoints.best_path(tmp_path, best_step).write_bytes(b"weights")
         write(tmp_path, step, best_step)
     assert sorted(path.name for path in tmp_path.glob("best-*")) == [
         "best-000000003.safetensors",

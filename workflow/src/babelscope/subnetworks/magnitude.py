@@ -147,6 +147,7 @@ def _play_rounds(search: Search, trial: Trial, folder: Path) -> None:
         )
     with atomic(folder / START) as path:
         save_file(weights_of(network), path)
+    _drop_damaged(search, folder)
     for number in range(search.rounds + 1):
         done = folder / f"round-{number}"
         if not done.is_dir():
@@ -154,9 +155,28 @@ def _play_rounds(search: Search, trial: Trial, folder: Path) -> None:
             logger.info("%s", stage_line("training", number + 1, search.rounds + 1, text))
             load_weights(network, _origin(search, number, folder))
             _play_round(search, trial, network, examples, mask, number, folder)
-            (folder / f"round-{number - 1}" / WEIGHTS).unlink(missing_ok=True)
+            _forget_weights(folder / f"round-{number - 1}")
         if number < search.rounds:
             mask = WeightMask.load(done / MASK)
+
+
+def _drop_damaged(search: Search, folder: Path) -> None:
+    """Remove the rounds that are not as they were written; they are played again."""
+    rounds = list(folder.glob("round-*"))
+    damaged = [done for done in rounds if not checkpoints.is_sound(done)]
+    for done in damaged:
+        logger.warning("%s is damaged and not used", done)
+    # Without rewinding, a round begins with weights that are kept no longer than it takes.
+    for done in rounds if damaged and search.variant == "unrewound" else damaged:
+        shutil.rmtree(done)
+
+
+def _forget_weights(done: Path) -> None:
+    """Remove the weights of a round that the next one, which is done now, began with."""
+    if (done / WEIGHTS).is_file():
+        kept = (MASK, SCORES, HISTORY)
+        checkpoints.seal(done, [done / name for name in kept])
+        (done / WEIGHTS).unlink()
 
 
 def _origin(search: Search, number: int, folder: Path) -> Path:
@@ -221,6 +241,7 @@ def _play_round(
         write_table(done / SCORES, pd.DataFrame(rows))
         kept = labels | {"kept": search.kept(number)}
         write_table(done / HISTORY, pd.DataFrame([kept | row for row in history]))
+        checkpoints.seal(done, [*done.iterdir(), *([folder / EARLY] if early else [])])
 
 
 def untrained_mask(model: Any, percent: int, *, pooler: bool) -> WeightMask:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from babelscope.io import read_arrays, read_metadata, write_arrays, write_table
+from babelscope.io import atomic, read_arrays, read_metadata, write_arrays, write_table
 from babelscope.models.initialization import randomize_body
 from babelscope.progress import stage_line
 from babelscope.seeds import derive_seed
@@ -26,6 +26,7 @@ from babelscope.training import checkpoints
 logger = logging.getLogger(__name__)
 
 STEPS = "steps"
+COUNTS = "counts.safetensors"
 WHOLE = 100  # percent kept of a network without a mask
 
 
@@ -134,9 +135,10 @@ def transfer_ticket(transfer: Transfer, trial: Trial) -> None:
         wanted = networks(transfer)
         for number, network in enumerate(wanted, start=1):
             logger.info("%s", stage_line("network", number, len(wanted), network.name))
-            path = folder / f"{network.name}.safetensors"
-            if not path.is_file():
-                _play(transfer, trial, network, examples, tests, path)
+            done = folder / network.name
+            if not checkpoints.is_sound(done):
+                _play(transfer, trial, network, examples, tests, done)
+            path = done / COUNTS
             counts[network] = read_arrays(path), int(read_metadata(path)[STEPS])
         write_table(transfer.scores, pd.DataFrame(_rows(transfer, trial, counts)))
         checkpoints.remove(folder)
@@ -188,18 +190,21 @@ def _play(
     network: Network,
     examples: Any,
     tests: Mapping[str, Any],
-    path: Path,
+    done: Path,
 ) -> None:
     """Train one network and save what it counts on each test it is scored on."""
     model = trial.load()
     if network.weights == "random":
         randomize_body(model, trial.model, seed=trial.seed)
     mask = _mask_of(transfer, trial, network, model)
-    history = trial.train(model, examples, mask, path.parent, steps=transfer.steps)
+    history = trial.train(model, examples, mask, done.parent, steps=transfer.steps)
     counts = {
         language: trial.count(model, tests[language]) for language in _scored_on(transfer, network)
     }
-    write_arrays(path, counts, {STEPS: str(history[-1]["step"])})
+    with atomic(done) as folder:
+        folder.mkdir()
+        write_arrays(folder / COUNTS, counts, {STEPS: str(history[-1]["step"])})
+        checkpoints.seal(folder, folder.iterdir())
 
 
 def _scored_on(transfer: Transfer, network: Network) -> list[str]:

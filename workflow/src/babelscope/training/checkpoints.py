@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,6 +27,7 @@ WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
 FINGERPRINT = "fingerprint.json"
+CHECKSUMS = "checksums.json"
 LOCK = "lock"
 
 
@@ -158,23 +159,28 @@ def checksum(path: str | Path) -> list[int]:
 
 
 def newest(folder: str | Path) -> Path | None:
-    """Return the newest checkpoint that can be read, or None."""
+    """Return the newest checkpoint that is as it was written, or None."""
     for path in reversed(_all(folder)):
-        if _readable(path):
+        if is_sound(path):
             return path
         logger.warning("%s is damaged and not used", path)
     return None
 
 
-def _readable(path: Path) -> bool:
-    from safetensors import SafetensorError, safe_open
+def seal(folder: Path, files: Iterable[Path]) -> None:
+    """Write down the checksums of files in a folder or beside it; see :func:`is_sound`."""
+    write_json(folder / CHECKSUMS, {file.name: checksum(file) for file in sorted(files)})
 
+
+def is_sound(folder: Path) -> bool:
+    """Return whether the files that a folder was sealed with are as they were."""
     try:
-        read_json(path / PROGRESS)
-        for name in (WEIGHTS, OPTIMIZER):
-            with safe_open(path / name, framework="numpy"):
-                pass
-    except (BabelscopeError, SafetensorError, OSError):
+        sums = read_json(folder / CHECKSUMS)
+        for name, expected in sums.items():
+            file = folder / name
+            if checksum(file if file.exists() else folder.parent / name) != expected:
+                return False
+    except (BabelscopeError, OSError):
         return False
     return True
 
@@ -185,18 +191,27 @@ def _all(folder: str | Path) -> list[Path]:
 
 @contextmanager
 def writing(folder: str | Path, step: int, best_step: int | None) -> Iterator[Path]:
-    """Yield a folder to write a checkpoint into; then drop older ones and outdated best weights."""
+    """Yield a folder to write a checkpoint into; then drop older ones and outdated best weights.
+
+    Checksums are added, so that a later flipped bit, in the best weights too, is noticed.
+    """
     with atomic(Path(folder) / f"checkpoint-{step:09d}") as path:
         path.mkdir()
         yield path
+        best = best_path(folder, best_step or 0)
+        seal(path, [*path.iterdir(), *([best] if best.is_file() else [])])
     for old in _all(folder)[:-KEEP]:
         shutil.rmtree(old)
-    referred = {best_step} | {
-        read_json(path / PROGRESS)["best_step"] for path in _all(folder) if _readable(path)
-    }
+    referred = {best_step, *map(_best_of, _all(folder))}
     for weights in Path(folder).glob("best-*.safetensors"):
         if int(weights.stem.removeprefix("best-")) not in referred:
             weights.unlink()
+
+
+def _best_of(checkpoint: Path) -> int | None:
+    with suppress(BabelscopeError):  # damaged since
+        return read_json(checkpoint / PROGRESS)["best_step"]
+    return None
 
 
 def best_path(folder: str | Path, step: int) -> Path:
