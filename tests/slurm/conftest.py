@@ -18,6 +18,7 @@ TINY = ROOT / "tests" / "tiny.yaml"
 PYTHON = ROOT / ".venv-slurm" / "bin" / "python"  # the only environment with Slurm's executor
 FOLDER = Path(os.environ.get("BABELSCOPE_SLURM", "/tmp/babelscope-slurm"))
 LINK = Path("/etc/slurm/slurm.conf")
+LIVE = ("PENDING", "RUNNING", "COMPLETING")
 
 
 class Cluster:
@@ -89,7 +90,7 @@ class Cluster:
         )
         jobs = []
         for line in shown.stdout.splitlines():
-            facts = dict(re.findall(r"(?:^| )([A-Z][\w/:]*)=(.*?)(?= [A-Z][\w/:]*=|$)", line))
+            facts = dict(re.findall(r"(?:^| )([A-Z][\w/:]*)=(.*?)(?= +[A-Z][\w/:]*=|$)", line))
             if "JobId" not in facts or (folder and facts["WorkDir"] != str(folder)):
                 continue
             jobs.append(
@@ -134,6 +135,7 @@ class FineTuning:
             **{"logging_steps": 10, "valid_examples": 6},
             **changes,
         }
+        self.main: subprocess.Popen | None = None
         self.languages = yaml.safe_load(TINY.read_text("utf-8"))["languages"]
 
     def lay_out(self, model: Any, tokenizer: Any) -> None:
@@ -172,6 +174,7 @@ class FineTuning:
         """Wait until something holds, and return it; fail if Snakemake ends before."""
         last = time.monotonic() + seconds
         while not (found := holds()):
+            assert self.main is not None
             assert self.main.poll() is None, self.said()
             assert time.monotonic() < last, self.said()
             time.sleep(0.05)
@@ -179,7 +182,16 @@ class FineTuning:
 
     def finish(self, seconds: float = 300) -> None:
         """Wait for the end of the run, which must be a good one."""
+        assert self.main is not None
         assert self.main.wait(seconds) == 0, self.said()
+
+    def end(self) -> None:
+        """End what a test that failed left running."""
+        if self.main is not None and self.main.poll() is None:
+            self.main.kill()
+            self.main.wait()
+            live = [job for job in self.cluster.jobs(self.folder) if job["state"] in LIVE]
+            subprocess.run(["scancel", *(str(job["id"]) for job in live)], check=True)
 
     def said(self) -> str:
         """Return what Snakemake said last."""
@@ -274,8 +286,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def finetuning(cluster, tmp_path, make_model) -> Callable[..., FineTuning]:
-    """Return a function that lays out fine-tunings in a folder; see :class:`FineTuning`."""
+def finetuning(cluster, tmp_path, make_model) -> Iterator[Callable[..., FineTuning]]:
+    """Give a function that lays out fine-tunings in a folder; see :class:`FineTuning`."""
     from transformers import XLMRobertaTokenizer
 
     special = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -289,6 +301,10 @@ def finetuning(cluster, tmp_path, make_model) -> Callable[..., FineTuning]:
         model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = dropout
         made = FineTuning(cluster, folder, **changes)
         made.lay_out(model, tokenizer)
+        begun.append(made)
         return made
 
-    return make
+    begun: list[FineTuning] = []
+    yield make
+    for made in begun:
+        made.end()
