@@ -50,3 +50,34 @@ def test_every_writer_names_the_file_and_spares_the_old_one(small_disk, tmp_path
     assert len(said) == 8
     for name, message in said.items():
         assert message.startswith(f"{name} could not be written: No space left on device. Free")
+
+
+READ_ONLY = """
+import json, os, subprocess
+from pathlib import Path
+from babelscope import running
+from babelscope.errors import BabelscopeError
+
+os.chdir(FOLDER)
+said = []
+for place in ("results", "."):
+    Path("results").mkdir(exist_ok=True)
+    path = str(Path(place).resolve())
+    subprocess.run(["mount", "--bind", path, path], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", path], check=True)
+    os.chdir(FOLDER)  # anew, to see what is mounted here
+    try:
+        running.begin("local")
+    except BabelscopeError as error:
+        said.append(str(error))
+print(json.dumps([*said, running.advice()]))
+"""
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_the_first_job(small_disk, tmp_path):
+    done = small_disk(READ_ONLY.replace("FOLDER", repr(str(tmp_path))))
+    assert done.returncode == 0, done.stderr
+    results, everything, advice = json.loads(done.stdout)
+    assert results.startswith(f"Nothing can be written in {tmp_path}/results. Make it writable")
+    assert everything.startswith(f"Nothing can be written in {tmp_path}")
+    assert advice == f"Nothing can be written in {tmp_path}."

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import subprocess
@@ -8,14 +9,20 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "workflow" / "src"
 
+DONE = "a4c3ed04a95a3da14a9d235c83d868bed7c0f45cf7f3faa751ee8f50598d2211"  # of the word
+
 SCRIPT = """
 from types import SimpleNamespace as Namespace
 from pathlib import Path
+from babelscope import jobs
 from babelscope.errors import BabelscopeError
 from babelscope.jobs import job
 
+jobs.PATIENCE = SECONDS
+
 snakemake = Namespace(log=["job.log"], threads=1, rule="make_text", wildcards={"lang": "en"},
-                      params={"seed": 1} | PARAMS, resources={}, input=["in.txt"], output=["out.txt", "folder"])
+                      params={"seed": 1} | PARAMS, resources={}, input=["in.txt"],
+                      output=["out.txt", "folder"])
 with job(snakemake):
     import subprocess
     subprocess.run(["echo", "from a child"])
@@ -25,9 +32,12 @@ with job(snakemake):
 """
 
 
-def run(folder: Path, body: str, params: dict | None = None) -> subprocess.CompletedProcess:
+def run(
+    folder: Path, body: str, params: dict | None = None, patience: float = 9
+) -> subprocess.CompletedProcess:
     (folder / "in.txt").write_text("hello")
     code = SCRIPT.replace("BODY", body).replace("PARAMS", repr(params or {}))
+    code = code.replace("SECONDS", str(patience))
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
@@ -44,6 +54,7 @@ def test_a_finished_job_leaves_its_record(tmp_path):
     assert record["rule"] == "make_text"
     assert record["wildcards"] == {"lang": "en"}
     assert record["params"] == {"seed": 1}
+    assert record["outputs"] == {"out.txt": DONE, "folder": {}}
     digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
     assert record["inputs"] == {"in.txt": digest}
     assert record["packages"]["numpy"]
@@ -53,14 +64,19 @@ def test_a_finished_job_leaves_its_record(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("body", "traceback"),
-    [("raise BabelscopeError('in.txt is bad.', 'Mend it.')", False), ("1 / 0", True)],
+    ("body", "traceback", "said"),
+    [
+        ("raise BabelscopeError('in.txt is bad.', 'Mend it.')", False, "in.txt is bad. Mend it."),
+        ("raise OSError(28, 'full', 'a.bin')", False, "a.bin could not be written: No space left"),
+        ("1 / 0", True, "ZeroDivisionError"),
+    ],
 )
-def test_a_failed_job_says_why_and_leaves_no_record(tmp_path, body, traceback):
+def test_a_failed_job_says_why_and_leaves_no_record(tmp_path, body, traceback, said):
+    (tmp_path / "out.provenance.json").write_text("{}")  # of an earlier time
     assert run(tmp_path, body).returncode == 1
     log = (tmp_path / "job.log").read_text()
     assert ("Traceback" in log) is traceback
-    assert ("ZeroDivisionError" if traceback else "in.txt is bad. Mend it.") in log
+    assert said in log
     assert not (tmp_path / "out.provenance.json").exists()
 
 
@@ -72,3 +88,24 @@ def test_a_gpu_that_is_not_there_is_one_error_before_the_work(tmp_path):
     assert "compute.device: cuda needs 1 GPU" in log
     assert "sees 0" in log
     assert not (tmp_path / "begun").exists()
+
+
+def test_a_damaged_input_is_one_error_before_the_work(tmp_path):
+    outputs = {"in.txt": "0" * 64}
+    (tmp_path / "in.provenance.json").write_text(json.dumps({"rule": "r", "outputs": outputs}))
+    assert run(tmp_path, "Path('begun').touch()").returncode == 1
+    log = (tmp_path / "job.log").read_text()
+    assert "in.txt is not what the rule r wrote" in log
+    assert "Traceback" not in log
+    assert not (tmp_path / "out.txt").exists()
+
+
+def test_a_job_is_not_done_by_two_at_once(tmp_path):
+    (tmp_path / "job.log").write_text("of the one that works")
+    with (tmp_path / "job.log").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = run(tmp_path, "pass", patience=0)
+    assert done.returncode == 1
+    assert "Another process does this job already, and writes to job.log" in done.stderr
+    assert (tmp_path / "job.log").read_text() == "of the one that works"
+    assert not (tmp_path / "out.txt").exists()

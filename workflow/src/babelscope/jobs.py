@@ -11,7 +11,7 @@ from typing import Any
 
 from babelscope import provenance
 from babelscope.errors import BabelscopeError
-from babelscope.io import unwritable
+from babelscope.io import refuse_unwritable
 from babelscope.locks import hold
 
 logger = logging.getLogger("babelscope")
@@ -57,10 +57,10 @@ def job(snakemake: Any) -> Iterator[None]:
         logger.error("%s", error)
         raise SystemExit(1) from None
     except Exception as error:
-        known = unwritable(error, getattr(error, "filename", None) or "A file")
-        if known is None:
+        try:
+            refuse_unwritable(error, getattr(error, "filename", None) or "A file")
             logger.error("unexpected failure:\n%s", traceback.format_exc())
-        else:
+        except BabelscopeError as known:
             logger.error("%s", known)
         raise SystemExit(1) from None
 

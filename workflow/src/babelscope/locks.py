@@ -7,6 +7,7 @@ a cluster.
 import errno
 import fcntl
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def hold(descriptor: int, patience: float, *, shared: bool = False) -> bool:
 
 def is_held(path: str | Path) -> bool:
     """Return whether some process holds the lock of a file, on this machine or another."""
-    with Path(path).open("r+b") as file:  # NFS locks only what is open for writing
+    path = Path(path)
+    # NFS locks only what is open for writing, which somebody else's file may forbid.
+    with path.open("r+b" if os.access(path, os.W_OK) else "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

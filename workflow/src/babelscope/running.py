@@ -25,6 +25,7 @@ from babelscope.locks import hold, is_held
 
 RECORD = Path(".snakemake", "babelscope.json")
 LOGS = Path("results", "logs")
+WRITTEN = ("results", "results/logs", "resources")
 SCRIPTS = ".snakemake/scripts/"
 PATIENCE = 2  # seconds; others look for a moment only
 
@@ -95,6 +96,8 @@ def is_working(folder: str | Path = ".") -> bool:
 def advice(folder: str | Path = ".") -> str | None:
     """Return what to know before a Snakemake is started in a folder; None if there is nothing."""
     run = last_run(folder)
+    if not os.access(folder, os.W_OK):
+        return f"Nothing can be written in {Path(folder).resolve()}."
     if is_working(folder):
         return f"Another Snakemake works in this folder: {run}."
     if run is not None and not run.ended:
@@ -111,8 +114,15 @@ def begin(executor: str) -> None:
     Raises
     ------
     BabelscopeError
-        If another works here, or jobs of one that was killed are still alive.
+        If another works here, jobs of one that was killed are still alive, or results cannot be
+        written.
     """
+    for place in filter(Path.exists, map(Path, WRITTEN)):
+        if not os.access(place, os.W_OK):
+            raise BabelscopeError(
+                f"Nothing can be written in {place.resolve()}.",
+                "Make it writable, or work in another folder (--directory).",
+            )
     descriptor = _claim(Path())
     before = last_run()
     if before is not None and not before.ended and (alive := live_jobs(before.executor)):
