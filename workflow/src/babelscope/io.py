@@ -58,21 +58,18 @@ def atomic(path: str | Path) -> Iterator[Path]:
             temporary.replace(final)
             _fsync(final.parent)
     except Exception as error:
-        known = unwritable(error, final)
-        if known is not None:
-            raise known from error
+        refuse_unwritable(error, final)
         raise
 
 
-def unwritable(error: Exception, path: str | Path) -> BabelscopeError | None:
-    """Return the error to raise for one that says that nothing can be written; None for others."""
+def refuse_unwritable(error: Exception, path: str | Path) -> None:
+    """Raise an error of ours instead of one that says that nothing can be written."""
     number = _errno(error)
-    if number not in UNWRITABLE:
-        return None
-    return BabelscopeError(
-        f"{path} could not be written: {os.strerror(number)}.",
-        "Free space, or work in another folder (--directory); then run the command again.",
-    )
+    if number in UNWRITABLE:
+        raise BabelscopeError(
+            f"{path} could not be written: {os.strerror(number)}.",
+            "Free space, or work in another folder (--directory); then run the command again.",
+        ) from error
 
 
 def _errno(error: Exception) -> int:
