@@ -8,7 +8,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 
-.PHONY: help install demo test test-slurm lint report bench clean plan status
+.PHONY: help install demo test test-slurm lint report bench clean plan status recover soak
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -33,6 +33,9 @@ status: install  ## what is done, running (how far), failed (why) and waiting; C
 plan: install  ## jobs, hours and disk that a configuration costs; CONFIG=, STUDY=, GPU=a100
 	PYTHONPATH=workflow/src $(BIN)/python -m babelscope.plan $(ASKED) $(if $(GPU),--gpu $(GPU))
 
+recover: install  ## after a killed Snakemake: wait for its jobs (HOW=cancel: end them), then the same command
+	PYTHONPATH=workflow/src $(BIN)/python -m babelscope.recovery $(if $(HOW),--how $(HOW))
+
 # A file's tests stay together, since they share what is costly; one thread each leaves cores to the others.
 test: install  ## all tests but those on a cluster
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile -m "not slurm"
@@ -48,6 +51,9 @@ test: install  ## all tests but those on a cluster
 test-slurm: .venv-slurm/.installed  ## tests on a Slurm of their own; root, Debian, installs its packages
 	tests/slurm/cluster-up.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm; status=$$?; tests/slurm/cluster-down.sh; exit $$status
+
+soak: install  ## the demo five times under random kills, and each time what an undisturbed run gives
+	PYTHONPATH=workflow/src $(BIN)/python tests/soak.py --cores $(CORES) $(if $(CONFIG),--config $(CONFIG))
 
 lint: install  ## every static check
 	$(BIN)/ruff check .
