@@ -145,9 +145,9 @@ def report(found: Sequence[Expected], graph: Graph, quantities: Quantities, gpu:
     lines = [*table(rows), ""]
     if whole.done:
         lines.append(f"done: {whole.done} of {whole.jobs} jobs{_taken(whole)}")
-    card = f", on a GPU such as the {gpu.upper()} {_number(whole.gpu)} GPU-hours"
+    gpus = f" and {_number(whole.gpu)} GPU-hours of one {gpu.upper()}" if whole.gpu else ""
     lines += [
-        f"left: {whole.left} jobs, {_number(whole.cpu)} CPU-hours{card if whole.gpu else ''}",
+        f"left: {whole.left} jobs, {_number(whole.cpu)} CPU-hours{gpus}",
         f"disk: {_number(whole.kept / GB)} GB in the end, {_number(peak / GB)} GB with all that is"
         " temporary and the checkpoints of the largest training",
         f"downloads: {_number(whole.fetched / GB)} GB",

@@ -202,9 +202,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BabelscopeError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{report(standings(graph, life_in(graph.folder)))}\n")
-    if known := running.advice(graph.folder):
-        sys.stdout.write(f"\n{known}\n")
+    life = life_in(graph.folder)
+    known = running.advice(graph.folder)
+    if life.since is not None:
+        known = f"A Snakemake works here: {running.last_run(graph.folder)}."
+    parts = [report(standings(graph, life)), *([known] if known else [])]
+    sys.stdout.write("\n\n".join(parts) + "\n")
     return 0
 
 
