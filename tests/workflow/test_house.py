@@ -145,6 +145,20 @@ def test_gpus_and_downloads_are_counted_and_capped():
         assert ("download_slots=1" in body) == name.startswith("download_"), name
 
 
+def test_the_cluster_groups_small_jobs_and_caps_downloads_only():
+    """A cap of GPUs there would cut what a job asks for; Slurm counts them itself."""
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text("utf-8"))
+    assert profile["resources"] == {"download_slots": 2}
+    small = {name for name, body in rules() if re.match("collect_|plot_|compute_", name)}
+    assert small <= profile["groups"].keys()
+    assert profile["group-components"].keys() < set(profile["groups"].values())
+    for name, body in rules():
+        if name in profile["groups"]:
+            assert "threads: 1" in body, name
+            assert "gpu=" not in body, name
+    assert profile["groups"].keys() <= {name for name, _ in rules()}
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_is_an_adapter(script):
     text = script.read_text("utf-8")
@@ -179,9 +193,9 @@ def test_conda_and_pip_agree(env):
 
 
 def test_every_pin_is_exact():
-    for name in ("requirements.txt", "requirements-dev.txt", "constraints.txt"):
-        for line in (ROOT / "envs" / name).read_text("utf-8").splitlines():
-            assert re.match(r"#|-[rc] |[\w.-]+==[\w.]+$", line), f"{name}: {line}"
+    for file in (ROOT / "envs").glob("*.txt"):
+        for line in file.read_text("utf-8").splitlines():
+            assert re.match(r"#|-[rc] |[\w.-]+==[\w.]+$", line), f"{file.name}: {line}"
 
 
 def test_the_parsed_part_of_the_library_is_light():
