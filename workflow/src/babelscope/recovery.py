@@ -158,7 +158,14 @@ def _go_on(folder: Path, how: Literal["wait", "cancel"]) -> int:
     with running.alone(Path()) as record:
         outlive(run.executor, how)
         os.chdir(run.directory)
-        for name in adopt(run.arguments):
+        try:
+            adopted = adopt(run.arguments)
+        except Exception as error:  # whatever Snakemake makes of a configuration changed since
+            raise BabelscopeError(
+                f"Snakemake cannot make the graph of jobs: {' '.join(str(error).split())}",
+                "Put that right and try again; no job of it is alive any more.",
+            ) from error
+        for name in adopted:
             logger.info("finished in the meantime: %s", name)
         running.note_end(record, run)
     os.chdir(run.directory)
