@@ -30,6 +30,7 @@ def make_job(rule, *, gpus=0, environment="torch", params=(), needed=True, **wil
     return Job(
         rule=rule,
         wildcards={"model": "demo-xlmr", **wildcards},
+        script=rule,
         environment=environment,
         threads=1,
         gpus=gpus,
@@ -129,7 +130,7 @@ def test_half_a_network_is_half_the_contrastive_work(flop):
 def test_a_gpu_is_counted_with_all_that_it_waits_for(quantities):
     found = quantities({"compute": {"device": "cuda", "precision": "bf16", "processes": 4}})
     job = make_job("finetune_mlm", seed="1", gpus=4)
-    slow, fast = (Clock(found, card).time(job) for card in plan.CARDS)
+    slow, fast = (Clock(found, card).time(job) for card in ("a100", "h100"))
     read = 4 * found.shape("demo-xlmr").parameters / found.beliefs.number("read.weights")
     start = 4 * (found.beliefs.number("start.torch") + read)
     assert slow.cpu == fast.cpu == 0

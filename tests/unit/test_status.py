@@ -49,6 +49,7 @@ class Folder:
         job = Job(
             rule="make_text",
             wildcards={"model": "xlmr", "lang": "en"},
+            script="make_text",
             environment="text",
             threads=1,
             gpus=0,
@@ -128,7 +129,7 @@ def held(path):
         yield
 
 
-@pytest.mark.parametrize("sign", ["log", "snakemake", "cluster id", "cluster name"])
+@pytest.mark.parametrize("sign", ["log", "snakemake", "script", "cluster id", "cluster name"])
 def test_a_mark_and_a_sign_of_life_mean_running(folder, sign):
     now = time.time()
     folder.job(mark=Mark(now, "7" if sign == "cluster id" else None), log=f"{STAMP} INFO {STEP}\n")
@@ -136,7 +137,8 @@ def test_a_mark_and_a_sign_of_life_mean_running(folder, sign):
     if sign == "cluster id":
         job |= {"id": "7", "rule": "group", "wildcards": ""}
     cluster = (ClusterJob(**job),) if sign.startswith("cluster") else ()
-    life = Life(now - 60 if sign == "snakemake" else None, cluster)
+    scripts = {"make_text"} if sign == "script" else ()
+    life = Life(now - 60 if sign == "snakemake" else None, cluster, scripts)
     with held(folder.path / "job.log") if sign == "log" else nullcontext():
         assert folder.stands(life) == ("running", "step 3 of 10, 1.5 min left")
     if cluster:
@@ -161,21 +163,36 @@ def test_a_mark_without_a_sign_of_life_means_killed(folder, life):
     assert folder.stands(life) == ("failed", "Training was stopped by SIGTERM.")
 
 
-def test_a_job_that_outlived_its_snakemake_says_so(folder):
-    folder.job(mark=Mark(time.time(), None), output=True, log="x\n", benchmark=5)
+@pytest.mark.parametrize("sign", ["benchmark", "record"])
+def test_a_job_that_outlived_its_snakemake_says_so(folder, sign):
+    benchmark = 5 if sign == "benchmark" else None
+    folder.job(mark=Mark(time.time(), None), output=True, log="x\n", benchmark=benchmark)
+    if sign == "record":
+        assert "killed" in folder.stands()[1]
+        (folder.path / "out.provenance.json").write_text("{}")
     state, text = folder.stands()
     assert (state, "no Snakemake was there" in text) == ("failed", True)
 
 
 def test_a_snakemake_that_works_in_the_folder_is_seen(folder):
     record = folder.path / running.RECORD
-    assert life_in(folder.path) == Life(None, [])
+    assert life_in(folder.path) == Life(None, [], set())
     record.parent.mkdir()
     run = running.Run("python", [], "", "local", 1, "here", "2026-11-28 14:29:52+00:00")
     record.write_text(json.dumps(asdict(run)))
-    assert life_in(folder.path) == Life(None, [])
+    assert life_in(folder.path) == Life(None, [], set())
     with held(record):
-        assert life_in(folder.path) == Life(1795876192.0, [])
+        assert life_in(folder.path) == Life(1795876192.0, [], set())
+
+
+def test_a_script_that_works_in_the_folder_is_seen(folder):
+    script = folder.path / ".snakemake" / "scripts" / "tmp0a.make_text.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("input()")
+    with subprocess.Popen([sys.executable, script], cwd=folder.path, stdin=subprocess.PIPE) as job:
+        assert life_in(folder.path).scripts == {"make_text"}
+        job.communicate(b"\n")
+    assert life_in(folder.path).scripts == set()
 
 
 def test_the_report_shows_counts_progress_and_errors(folder):

@@ -59,8 +59,8 @@ class Job:
     ----------
     rule, wildcards
         What it makes.
-    environment
-        Name of the rule's environment in ``envs/``, empty if it has none.
+    script, environment
+        Names of the rule's script and of its environment in ``envs/``, empty if it has none.
     threads, gpus
         What it asks for.
     params
@@ -75,6 +75,7 @@ class Job:
 
     rule: str
     wildcards: Mapping[str, str]
+    script: str
     environment: str
     threads: int
     gpus: int
@@ -221,6 +222,7 @@ def _job(job: Any, needed: bool, records: _Records) -> Job:
     return Job(
         rule=job.rule.name,
         wildcards=dict(job.wildcards_dict),
+        script=Path(str(job.rule.script or "")).stem,
         environment=_environment(job),
         threads=job.threads,
         gpus=job.resources.get("gpu", 0),

@@ -17,7 +17,7 @@ from babelscope.planning.beliefs import Quantities
 from babelscope.planning.storage import Shelf, Space
 from babelscope.planning.work import Clock, Time
 
-CARDS = ("a100", "h100")
+CARD = "a100"
 HOUR, GB = 3600.0, 1e9
 NOT_COUNTED = (
     "waiting: for downloads, in a queue, for other jobs",
@@ -95,7 +95,7 @@ def estimate(
     graph
         Of a configuration.
     gpu
-        One of `CARDS`.
+        A card that the table knows.
     tables
         Folder of estimates.tsv and of the configuration's other tables.
     """
@@ -179,7 +179,7 @@ def _number(value: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the plan; the exit status is 1 if Snakemake cannot tell what the jobs are."""
     parser = options("What a configuration costs.")
-    parser.add_argument("--gpu", choices=CARDS, default=CARDS[0], help="the card that is counted")
+    parser.add_argument("--gpu", default=CARD, metavar="CARD", help="of config/estimates.tsv")
     asked = parser.parse_args(arguments)
     try:
         graph = graph_of(asked)

@@ -7,11 +7,13 @@ changed.
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
+
+import psutil
 
 from babelscope import running
 from babelscope.cluster import ClusterJob, live_jobs
@@ -20,6 +22,7 @@ from babelscope.dag import Graph, Job
 from babelscope.errors import BabelscopeError
 from babelscope.locks import is_held
 from babelscope.progress import latest
+from babelscope.provenance import record_path
 
 State = Literal["done", "running", "queued", "failed", "outdated", "waiting"]
 STATES: tuple[State, ...] = ("done", "running", "queued", "failed", "outdated", "waiting")
@@ -28,7 +31,7 @@ TAIL = 2**16  # bytes of a log that are read
 ERROR = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ERROR (.*)$", re.MULTILINE)
 UNEXPECTED = "unexpected failure:"  # a traceback follows, see `babelscope.jobs`
 KILLED = "It was killed, or the machine went down: nothing works on it."
-ENDED = "It ended when no Snakemake was there to take note."
+ENDED = "It ended well when no Snakemake was there to take note; `make recover` does."
 SILENT = "It ended without a word; memory or time may have run out."
 
 
@@ -64,10 +67,13 @@ class Life:
         is none.
     cluster
         Jobs in a cluster's queue.
+    scripts
+        Names of the scripts that run in it on this machine.
     """
 
     since: float | None
     cluster: Sequence[ClusterJob]
+    scripts: Collection[str] = ()
 
 
 def life_in(folder: Path) -> Life:
@@ -76,7 +82,17 @@ def life_in(folder: Path) -> Life:
     if running.is_working(folder):
         run = running.last_run(folder)
         since = 0.0 if run is None else datetime.fromisoformat(run.started).timestamp()
-    return Life(since, live_jobs(folder))
+    return Life(since, live_jobs(folder), _scripts_in(folder))
+
+
+def _scripts_in(folder: Path) -> set[str]:
+    """Return the names of the scripts that run in a folder: Snakemake runs copies of them."""
+    found = set()
+    for process in psutil.process_iter(["cwd", "cmdline"]):
+        if process.info["cwd"] == str(folder):
+            words = [word for word in process.info["cmdline"] or [] if running.SCRIPTS in word]
+            found.update(Path(word).stem.partition(".")[2] for word in words)
+    return found
 
 
 def standings(graph: Graph, life: Life) -> list[Standing]:
@@ -95,8 +111,8 @@ def _standing(job: Job, folder: Path, life: Life) -> Standing:
         if state == "running":
             return Standing(job, state, str(latest(log or "") or ""))
         if state == "failed":
-            ended = ENDED if present and succeeded else KILLED
-            return Standing(job, state, _error(log or "") or ended)
+            ended = present and (succeeded or _has_records(job, folder))
+            return Standing(job, state, _error(log or "") or (ENDED if ended else KILLED))
         return Standing(job, state)
     if log is not None and not succeeded:
         # without a benchmark, nobody knows whether a log without an error is that of a success
@@ -115,9 +131,9 @@ def _alive(job: Job, folder: Path, life: Life) -> State:
             return "queued" if one.state == "PENDING" else "running"
     if job.log is not None and _is_held(folder / job.log):
         return "running"
-    # it has not come as far as its log, if a Snakemake works here that has started it
+    # it has not come as far as its log, if its script runs, or the Snakemake that has started it
     begun = life.since is not None and job.mark.time >= life.since
-    return "running" if begun else "failed"
+    return "running" if begun or (job.script and job.script in life.scripts) else "failed"
 
 
 def _is_held(log: Path) -> bool:
@@ -149,6 +165,11 @@ def _succeeded(job: Job, folder: Path) -> bool:
     except FileNotFoundError:
         return False
     return times[0] <= times[1]
+
+
+def _has_records(job: Job, folder: Path) -> bool:
+    """Tell whether all that a job makes has its record, which is written when the work is done."""
+    return all(record_path(folder / path).exists() for path in job.outputs)
 
 
 def _error(log: str) -> str | None:
