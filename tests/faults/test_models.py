@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from babelscope.config import Corpus, read_rows
 from babelscope.corpus.archives import fetch_corpus
+from babelscope.corpus.servers import Patience
 from babelscope.errors import BabelscopeError
 from babelscope.models.hub import fetch_model
 
@@ -150,8 +151,12 @@ def offer(server, repository, files, kind="models", commit=COMMIT):
         address = f"{start}{repository}/resolve/{commit}/{path}"
         server.files[address] = content
         server.answer_always(address, headers={"X-Repo-Commit": commit})
-        oid = hashlib.sha1(content).hexdigest()
-        listing.append({"type": "file", "path": path, "size": len(content), "oid": oid})
+        oid = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        entry = {"type": "file", "path": path, "size": len(content), "oid": oid}
+        if path.endswith((".safetensors", ".parquet")):  # large files are stored elsewhere
+            large = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content)}
+            entry["lfs"] = large | {"pointerSize": 99}
+        listing.append(entry)
     for query in ("", "?recursive=True&expand=False", "?recursive=true&expand=false"):
         address = f"api/{kind}/{repository}/tree/{commit}{query}"
         server.files[address] = json.dumps(listing).encode()
@@ -181,10 +186,107 @@ def test_a_commit_that_does_not_exist(hub, tmp_path):
         fetch_model("some/model", tmp_path / "model", **options)
 
 
-def test_no_network_names_the_model(tmp_path):
-    options = {"revision": COMMIT, "partial": tmp_path / "partial"}
-    with pytest.raises(BabelscopeError, match="could not be fetched"):
-        fetch_model("some/model", tmp_path / "model", endpoint="http://127.0.0.1:9", **options)
+WEIGHTS = f"some/model/resolve/{COMMIT}/model.safetensors"
+TREE = f"api/models/some/model/tree/{COMMIT}?recursive=true&expand=false"
+KEPT = {"X-Repo-Commit": COMMIT}  # what the hub adds to every answer
+
+
+@pytest.fixture
+def fetch_from(hub, tmp_path, monkeypatch):
+    """Return a function that fetches the model with little patience and a given one's waits."""
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http
+
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    for module in (file_download, _http):  # the hub's client waits by itself, too
+        monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+
+    def fetch_from(waits=None, name="some/model", url=hub.url):
+        patience = Patience(attempts=3, sleep=([] if waits is None else waits).append)
+        options = {"revision": COMMIT, "partial": tmp_path / "partial", "endpoint": url}
+        fetch_model(name, tmp_path / "model", patience=patience, **options)
+        return (tmp_path / "model" / "model.safetensors").read_bytes()
+
+    return fetch_from
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [{"status": 429, "body": b"busy", "headers": KEPT | {"Retry-After": "0"}}],
+        [{"status": 503, "body": b"busy"}] * 2,
+        [{"stall": 900}],
+        [{"cut": 900}] * 3,
+        [{"body": b"x" * 500}, {}],
+    ],
+    ids=["429", "503", "stall", "cut", "short"],
+)
+def test_a_hub_that_fails_for_a_while(hub, fetch_from, folder, answers):
+    hub.plan(WEIGHTS, *[{"headers": KEPT} | answer for answer in answers])
+    assert fetch_from() == (folder / "model.safetensors").read_bytes()
+
+
+def test_no_network_names_the_model(fetch_from):
+    with pytest.raises(BabelscopeError, match=r"some/model on the hub.*could not be fetched"):
+        fetch_from(url="http://127.0.0.1:9")
+
+
+def test_a_hub_that_stays_away_is_given_up(hub, fetch_from, tmp_path):
+    waits = []
+    hub.answer_always(WEIGHTS, status=503)
+    with pytest.raises(BabelscopeError, match=r"some/model on the hub.*503.*given up after"):
+        fetch_from(waits)
+    assert waits == [2.0, 4.0]
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_file_of_the_hub_with_flipped_bits(hub, fetch_from, folder, tmp_path):
+    """As long as it should be, and still readable as weights: the checksum alone tells."""
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    hub.files[WEIGHTS] = bytes(content)
+    with pytest.raises(BabelscopeError, match=r"model\.safetensors has the sha256 .* instead of"):
+        fetch_from()
+    assert (tmp_path / "partial" / "model.safetensors.bad").read_bytes() == content
+    assert not (tmp_path / "model").exists()
+    hub.files[WEIGHTS] = (folder / "model.safetensors").read_bytes()
+    assert fetch_from() == hub.files[WEIGHTS]
+
+
+@pytest.mark.parametrize("place", [TREE, WEIGHTS], ids=["list", "file"])
+def test_a_page_of_html_in_place_of_the_hub(hub, fetch_from, place, tmp_path):
+    page = b"<!DOCTYPE html><title>Please log in</title>"
+    hub.answer_always(place, body=page, headers={"Content-Type": "text/html"})
+    with pytest.raises(BabelscopeError, match=r"some/model on the hub"):
+        fetch_from()
+    assert not (tmp_path / "model").exists()
+
+
+def test_files_of_another_commit_are_not_mixed_in(hub, fetch_from, folder, tmp_path):
+    """An unfinished download of the revision before, which had its weights in several files."""
+    (tmp_path / "partial").mkdir()
+    shutil.copy(
+        folder / "model.safetensors", tmp_path / "partial" / "model-00001-of-00001.safetensors"
+    )
+    (tmp_path / "partial" / "config.json").write_text('{"of": "another commit"}')
+    fetch_from()
+    assert all_files(tmp_path / "model") == ["config.json", "model.safetensors", "tokenizer.json"]
+    found = (tmp_path / "model" / "config.json").read_bytes()
+    assert found == (folder / "config.json").read_bytes()
+
+
+def test_a_name_in_a_list_of_the_hub_cannot_leave_the_folder(hub, fetch_from, tmp_path):
+    listed = json.loads(hub.files[TREE])
+    listed.append(listed[-1] | {"path": "model/../../../outside.safetensors"})
+    hub.files[TREE] = json.dumps(listed).encode()
+    with pytest.raises(BabelscopeError, match="outside the folder"):
+        fetch_from()
+    assert not list(tmp_path.rglob("outside*"))
+
+
+def test_a_name_that_is_none_of_the_hub(fetch_from):
+    with pytest.raises(BabelscopeError, match="no name of the form owner/name"):
+        fetch_from(name="some/model/../other")
 
 
 SET = f"hf://datasets/some/set@{COMMIT}"

@@ -1,20 +1,29 @@
 """Corpora from elsewhere: archives, verified and unpacked within a folder, or the hub's files."""
 
+import lzma
 import re
 import shutil
+import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from babelscope.corpus.mirrors import Mirror
 from babelscope.corpus.servers import PATIENCE, Patience
+from babelscope.corpus.verification import check_space
 from babelscope.errors import BabelscopeError
 from babelscope.hub import download_files
-from babelscope.io import atomic
+from babelscope.io import UNWRITABLE, atomic
 
 DATASET = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
-UNREADABLE = (shutil.ReadError, tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError)
+# What an archive that is damaged, encrypted or no archive at all can raise; OSError comes apart.
+UNREADABLE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(ValueError, EOFError, OverflowError, RuntimeError, LookupError),
+)
 DATA = (".parquet", ".json", ".jsonl", ".tsv", ".txt")
 
 
@@ -55,11 +64,11 @@ def fetch_corpus(
     Raises
     ------
     BabelscopeError
-        If a file cannot be had, an archive is not the one that its checksum describes, or it has a
-        member that would leave the folder.
+        If a file cannot be had, an archive is not the one that its checksum describes, or as
+        :func:`unpack` says.
     """
     if url.startswith("hf:"):
-        _fetch_dataset(url, Path(folder), Path(partial), patterns, endpoint)
+        _fetch_dataset(url, Path(folder), Path(partial), patterns, endpoint, patience)
     else:
         _fetch_archives(url.split(), folder, Path(partial), sha256.split(), contact, patience)
     shutil.rmtree(partial)
@@ -71,6 +80,7 @@ def _fetch_dataset(
     partial: Path,
     patterns: Sequence[str | Sequence[str]],
     endpoint: str | None,
+    patience: Patience,
 ) -> None:
     address = DATASET.fullmatch(url)
     if not address:
@@ -81,13 +91,21 @@ def _fetch_dataset(
     groups = [[item] if isinstance(item, str) else list(item) for item in patterns]
     wanted = [pattern for group in groups for pattern in group]
     for pattern in wanted:
-        if not set(PurePosixPath(pattern).suffixes) & set(DATA):
+        path = PurePosixPath(pattern)
+        if path.is_absolute() or ".." in path.parts:
+            raise BabelscopeError(
+                f"config/corpora.tsv: {pattern} of {url} is outside the data set.",
+                "Name files by their paths in the data set.",
+            )
+        if not set(path.suffixes) & set(DATA):
             raise BabelscopeError(
                 f"config/corpora.tsv: {pattern} of {url} is no data; {', '.join(DATA)} are.",
                 "Name files of the data set that hold data; its programs are never run.",
             )
     name, commit = address.groups()
-    download_files(name, commit, partial, wanted, kind="dataset", endpoint=endpoint)
+    download_files(
+        name, commit, partial, wanted, kind="dataset", endpoint=endpoint, patience=patience
+    )
     with atomic(folder) as temporary:
         for group in groups:
             files = [
@@ -124,28 +142,74 @@ def _fetch_archives(
         with Mirror(base, contact, patience) as mirror:
             mirror.fetch(name, archives[-1], size=None, checksum=checksum)
     with atomic(folder) as temporary:
-        temporary.mkdir()
         for url, archive in zip(urls, archives, strict=True):
-            try:
-                _unpack(archive, temporary)
-            except UNREADABLE as error:
-                raise BabelscopeError(
-                    f"{url} cannot be unpacked ({error}).", "Correct its row in config/corpora.tsv."
-                ) from error
+            unpack(archive, temporary, url)
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack an archive, and the compressed tar archives in it."""
+def unpack(archive: Path, folder: Path, name: str) -> None:
+    """Unpack an archive, and the compressed tar archives in it.
+
+    Parameters
+    ----------
+    archive
+        Zip if it is called so, else tar, plain or compressed.
+    folder
+        Where its files go.
+    name
+        What messages call it.
+
+    Raises
+    ------
+    BabelscopeError
+        If it is damaged; has a member that is neither file nor folder, or would lie outside the
+        folder; or says that its files are larger than the disk has room for.
+
+    Notes
+    -----
+    Links are refused altogether: no corpus needs them, and through them archives have got around
+    the checks of tarfile (CVE-2025-4517).
+    """
+    try:
+        _extract(archive, folder)
+        for inner in sorted(folder.rglob("*.tar.gz")):
+            if inner.is_file():
+                _extract(inner, inner.with_name(inner.name.removesuffix(".tar.gz")))
+                inner.unlink()
+    except UNREADABLE as error:
+        raise _refused(name, error) from error
+    except OSError as error:
+        if error.errno in UNWRITABLE:
+            raise
+        raise _refused(name, error) from error
+
+
+def _refused(name: str, error: Exception) -> BabelscopeError:
+    return BabelscopeError(
+        f"{name} cannot be unpacked ({error}).", "Correct its row in config/corpora.tsv."
+    )
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as members:
-            for name in members.namelist():
-                if name.startswith("/") or ".." in PurePosixPath(name).parts:
-                    raise ValueError(f"{name} would be outside the folder")
+            listed = members.infolist()
+            for one in listed:
+                kind = stat.S_IFMT(one.external_attr >> 16)
+                _check_member(one.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+            check_space(folder, sum(one.file_size for one in listed))
             members.extractall(folder)
-    else:
-        shutil.unpack_archive(archive, folder, filter="data")
-    for inner in sorted(folder.rglob("*.tar.gz")):
-        shutil.unpack_archive(
-            inner, inner.with_name(inner.name.removesuffix(".tar.gz")), filter="data"
-        )
-        inner.unlink()
+        return
+    with tarfile.open(archive) as members:
+        for one in members:
+            _check_member(one.name, one.isfile() or one.isdir())
+            check_space(folder, one.size)
+            members.extract(one, folder, filter="data")
+
+
+def _check_member(name: str, plain: bool) -> None:
+    """Refuse what is no file and no folder, or would be outside the folder."""
+    if name.startswith("/") or ".." in PurePosixPath(name).parts:
+        raise ValueError(f"{name} would be outside the folder")
+    if not plain:
+        raise ValueError(f"{name} is a link or a device")

@@ -1,6 +1,7 @@
 """Requests to a web server: polite, patient within bounds, and clear about what went wrong."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,12 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 MEBIBYTE = 2**20
+NETRC = "Take it out; requests with a password read it from the file .netrc in your home."
+NOT_FOLLOWED = (
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+)
 TRANSIENT = {408, 429, 500, 502, 503, 504}
 REDIRECTS = 5
 LONGEST = 60.0  # seconds between two attempts, unless the server asks for more
@@ -82,10 +89,15 @@ class Server:
     Raises
     ------
     BabelscopeError
-        Without a contact, before anything is asked.
+        Without a contact, or with a user name or password in the URL, which would be written into
+        logs and records; before anything is asked.
     """
 
     def __init__(self, url: str, contact: str | None, patience: Patience) -> None:
+        if names_user(url):
+            raise BabelscopeError(
+                f"The address of {url.rpartition('@')[2]} holds a user name or password.", NETRC
+            )
         if not contact:
             raise BabelscopeError(
                 f"{url} is to be asked for files, but no contact is set for the User-Agent.",
@@ -128,9 +140,7 @@ class Server:
         """
         url = self.locate(path)
         try:
-            with self._session.request(
-                method, url, headers=headers, stream=True, timeout=self._patience.timeout
-            ) as response:
+            with self._request(method, url, headers) as response:
                 status = response.status_code
                 if status in TRANSIENT:
                     raise TransientError(f"status {status}", retry_after(response))
@@ -142,51 +152,92 @@ class Server:
                 yield response
         except requests.exceptions.SSLError as error:
             raise BabelscopeError(
-                f"{url}: the server's certificate is not accepted ({error}).",
+                f"{url}: the server's certificate is not accepted ({said(error)}).",
                 "Check the clock, the certificates of this machine and dumps.source.",
             ) from error
-        except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
+        except NOT_FOLLOWED as error:
             raise BabelscopeError(
-                f"{url} leads to an address that is not followed ({error}).",
+                f"{url} leads to an address that is not followed ({said(error)}).",
                 "Set dumps.source to the https address of a mirror.",
             ) from error
         except requests.exceptions.TooManyRedirects as error:
             raise BabelscopeError(
                 f"{url} is redirected without end.", "Set another dumps.source."
             ) from error
-        except (
-            requests.ConnectionError,
-            requests.Timeout,
-            urllib3.exceptions.HTTPError,
-        ) as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise TransientError(f"{type(error).__name__}: {said(error)}") from error
+
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str] | None
+    ) -> requests.Response:
+        try:
+            return self._session.request(
+                method, url, headers=headers, stream=True, timeout=self._patience.timeout
+            )
+        except requests.RequestException:
+            raise
+        except ValueError as error:  # of urllib, on a redirect to what is no address
+            raise requests.exceptions.InvalidURL(str(error)) from error
 
     def persist(self, path: str, attempt: Callable[[], Result]) -> Result:
-        """Repeat an attempt until it succeeds, pausing longer each time, within the patience.
+        """Repeat an attempt for a file; see :func:`persist`."""
+        remedy = (
+            "Run the same command again later: what has arrived is kept. Or set another"
+            " dumps.source."
+        )
+        return persist(self.locate(path), attempt, self._patience, remedy)
 
-        Raises
-        ------
-        BabelscopeError
-            When the patience is at its end.
-        """
-        failures, waited = 0, 0.0
-        while True:
-            try:
-                return attempt()
-            except TransientError as problem:
-                failures = 1 if problem.progressed else failures + 1
-                wait = max(min(LONGEST, 2.0**failures), problem.wait)
-                reason = str(problem)
-            if failures >= self._patience.attempts or waited + wait > self._patience.total:
-                raise BabelscopeError(
-                    f"{self.locate(path)}: {reason}; given up after {waited:.0f} s of waiting"
-                    f" (the next wait would be {wait:.0f} s).",
-                    "Run the same command again later: what has arrived is kept. Or set another"
-                    " dumps.source.",
-                )
-            logger.warning("%s: %s; again in %.0f s", self.locate(path), reason, wait)
-            self._patience.sleep(wait)
-            waited += wait
+
+def persist(name: str, attempt: Callable[[], Result], patience: Patience, remedy: str) -> Result:
+    """Repeat an attempt until it succeeds, pausing longer each time, within the patience.
+
+    Parameters
+    ----------
+    name
+        What is wanted, for messages.
+    attempt
+        What fails by a TransientError.
+    patience
+        How long.
+    remedy
+        What to do when that was in vain.
+
+    Raises
+    ------
+    BabelscopeError
+        When the patience is at its end.
+    """
+    failures, waited = 0, 0.0
+    while True:
+        try:
+            return attempt()
+        except TransientError as problem:
+            failures = 1 if problem.progressed else failures + 1
+            wait = max(min(LONGEST, 2.0**failures), problem.wait)
+            reason = str(problem)
+        if failures >= patience.attempts or waited + wait > patience.total:
+            raise BabelscopeError(
+                f"{name}: {reason}; given up after {waited:.0f} s of waiting (the next wait would"
+                f" be {wait:.0f} s).",
+                remedy,
+            )
+        logger.warning("%s: %s; again in %.0f s", name, reason, wait)
+        patience.sleep(wait)
+        waited += wait
+
+
+def names_user(url: str) -> bool:
+    """Tell whether an address holds a user name or password, which belong into no log."""
+    return re.match(r"\w+://[^/?#]*@", url) is not None
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says in its first line, without the queries of addresses.
+
+    Where files are stored elsewhere, a redirect carries there what allows to read them.
+    """
+    first = (str(error).splitlines() or [""])[0]
+    return re.sub(r"\?[^\s'\")]+", "?...", first) or type(error).__name__
 
 
 def blocks(response: requests.Response) -> Iterator[bytes]:

@@ -8,18 +8,21 @@ import re
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from babelscope.corpus.servers import Patience
 from babelscope.errors import BabelscopeError
-from babelscope.hub import download_files
+from babelscope.hub import PATIENCE, download_files
 from babelscope.io import atomic, read_json
 
 logger = logging.getLogger(__name__)
 
+SHARD = "model*.safetensors"
 WANTED = (
     "config.json",
-    "model*.safetensors",
+    SHARD,
     "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -43,6 +46,7 @@ def fetch_model(
     revision: str = "",
     partial: str | Path | None = None,
     endpoint: str | None = None,
+    patience: Patience = PATIENCE,
 ) -> None:
     """Put a model and its tokenizer into a folder.
 
@@ -58,6 +62,8 @@ def fetch_model(
         Folder that keeps an unfinished download; the next call goes on from there.
     endpoint
         Address of the hub; by default the usual one, or the variable ``HF_ENDPOINT``.
+    patience
+        How long a failing hub is waited for.
 
     Raises
     ------
@@ -69,7 +75,15 @@ def fetch_model(
     if revision:
         if partial is None:
             raise ValueError("a download needs a folder for unfinished files")
-        download_files(location, revision, partial, WANTED, kind="model", endpoint=endpoint)
+        download_files(
+            location,
+            revision,
+            partial,
+            WANTED,
+            kind="model",
+            endpoint=endpoint,
+            patience=patience,
+        )
         source = Path(partial)
     else:
         source = Path(location)
@@ -106,11 +120,12 @@ def _wanted_files(folder: Path, location: str) -> list[Path]:
                 "Choose a revision that has it, or load the model with transformers, save it with"
                 " save_pretrained and name that folder.",
             )
-    if "auto_map" in read_json(folder / "config.json"):
-        raise BabelscopeError(
-            f"The model {location} needs code from its own repository, which is never run.",
-            "Choose a model of an architecture that transformers has.",
-        )
+    for path in (folder / "config.json", folder / "tokenizer_config.json"):
+        if path.is_file() and "auto_map" in _object(path):
+            raise BabelscopeError(
+                f"The model {location} needs code from its own repository, which is never run.",
+                "Choose a model of an architecture that transformers has.",
+            )
     for weights in _weights(folder):
         try:
             with safe_open(weights, framework="numpy"):
@@ -128,11 +143,30 @@ def _weights(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return sorted(folder.glob("model*.safetensors")) + dense
-    return [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))] + dense
+    listed = _object(index).get("weight_map")
+    names = set(listed.values()) if isinstance(listed, dict) and listed else {None}
+    if not all(isinstance(name, str) and fnmatch(name, SHARD) for name in names):
+        raise BabelscopeError(
+            f"{index} names other files than {SHARD}, or none.", "Fetch or make the folder anew."
+        )
+    return [folder / name for name in sorted(names)] + dense
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise BabelscopeError(f"{path} is no JSON object.", "Fetch or make the folder anew.")
+    return found
 
 
 def _steps(folder: Path) -> list[str]:
     """Return the subfolders that sentence-transformers would read, of the steps known here."""
     path = folder / "modules.json"
     listed = read_json(path) if path.is_file() else []
-    return [one["path"] for one in listed if STEP.fullmatch(one["path"])]
+    try:
+        return [one["path"] for one in listed if STEP.fullmatch(one["path"])]
+    except (LookupError, TypeError) as error:
+        raise BabelscopeError(
+            f"{path} is no list of modules with their paths.", "Fetch or make the folder anew."
+        ) from error
