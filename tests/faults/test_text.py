@@ -161,9 +161,11 @@ def test_articles_that_wikiextractor_lost(ids, message, tmp_path, monkeypatch):
     (fake / "__init__.py").write_text("")
     (fake / "WikiExtractor.py").write_text(
         "import re, sys, json\n"
-        "ids = re.findall(r'<ns>0</ns>\\n<id>(.+)</id>', open('/dev/stdin').read())\n"
-        f"for id in {ids}:\n"
-        "    print(json.dumps({'id': id, 'url': '', 'text': 'x'}))\n"
+        "Extractor = object\n"
+        "def main():\n"
+        "    ids = re.findall(r'<ns>0</ns>\\n<id>(.+)</id>', open('/dev/stdin').read())\n"
+        f"    for id in {ids}:\n"
+        "        print(json.dumps({'id': id, 'url': '', 'text': 'x'}))\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(fake.parent))
     assert message in refused(tmp_path, compressed())

@@ -89,6 +89,7 @@ FATES = {
     "redirects": 1,
     "disambiguations": 2,
     "repeated": 0,
+    "failed": 0,
     "empty": 2,
     "articles": 5,
 }

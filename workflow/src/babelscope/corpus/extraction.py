@@ -1,9 +1,10 @@
 """Articles as plain text out of a Wikipedia dump: wikiextractor, fed and watched by us.
 
 The dump is decompressed, parsed and checked here, and only the articles go to wikiextractor, which
-expands templates and removes markup in as many processes as asked. So all parts of a dump share
-their templates, every page that is left out is counted, and a damaged archive or a worker that died
-is an error; left alone, wikiextractor waits for ever or ends well.
+expands templates and removes markup in as many processes as asked, within the bounds that
+`bounded_wikiextractor` sets to each. So all parts of a dump share their templates, every page that
+is left out is counted, and a damaged archive or a worker that died is an error; left alone,
+wikiextractor waits for ever or ends well.
 """
 
 import json
@@ -28,13 +29,14 @@ from babelscope.progress import progress
 logger = logging.getLogger(__name__)
 
 COUNTED = (
-    *("pages", "other_namespaces", "redirects", "disambiguations", "repeated", "empty"),
+    *("pages", "other_namespaces", "redirects", "disambiguations", "repeated", "failed", "empty"),
     "articles",
 )
+PROGRAM = Path(__file__).with_name("bounded_wikiextractor.py")
 MAIN, TEMPLATE = 0, 10  # MediaWiki's numbers of the namespaces
 CANONICAL = ("category", "file", "help", "image", "portal", "template", "user", "wikipedia")
 ARTICLES_PER_SHARD = 10_000
-STALLED = 900.0  # seconds without a sign of life; the slowest article takes some seconds
+STALLED = 900.0  # seconds without a sign of life; of an article, 120 are enough
 
 
 def extract_articles(
@@ -62,7 +64,8 @@ def extract_articles(
     dict
         ``pages``, and what became of them, which adds up: ``other_namespaces``, ``redirects``,
         ``disambiguations``, ``repeated`` (a page that follows itself, where parts of a dump
-        overlap), ``empty`` and ``articles``.
+        overlap), ``failed`` (markup that wikiextractor cannot take, or not within two minutes and a
+        gigabyte; the log names them), ``empty`` and ``articles``.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def extract_articles(
         cache = folder.parent / "templates.xml"  # in the scratch folder, gone when this is done
         if templates:
             logger.info("%d templates read", _write_templates(archives, cache, date))
-        command = [sys.executable, "-m", "wikiextractor.WikiExtractor", "/dev/stdin"]
+        command = [sys.executable, "-P", str(PROGRAM), "/dev/stdin"]
         command += ["--output", "-", "--json", "--html-safe", "", "--quiet"]
         command += ["--processes", str(processes)]
         command += ["--templates", str(cache)] if templates else ["--no-templates"]
@@ -202,6 +205,10 @@ def _records(
             wanted = f"page {page.id}" if page else "nothing more"
             raise CommandError(f"it said {line[:60]!r} in place of {wanted}")
         record = json.loads(line)
+        if "failure" in record:
+            logger.warning("page %s, %s: %s", page.id, page.title, record["failure"])
+            counts["failed"] += 1
+            continue
         text = clean(record["text"], page.title)
         if not text:
             counts["empty"] += 1
