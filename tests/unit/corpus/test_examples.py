@@ -7,7 +7,7 @@ from babelscope.corpus.examples import read_examples
 from babelscope.errors import BabelscopeError
 
 SPLITS = ("train", "valid", "test")
-BLANK = dict.fromkeys(Corpus.model_fields, "")
+BLANK = dict.fromkeys(Corpus.model_fields, "") | {"path": "x"}
 LANGUAGES = ("en", "de", "zh")
 
 

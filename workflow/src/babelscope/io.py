@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DAMAGED = (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError)  # what decompression raises
+ZSTD_BLOCK = 2**12  # bytes; no more than 128 MiB can come out of them, as from 4 bytes 128 KiB
+SMALL, DENSEST = 2**26, 200  # bytes of text, and for each compressed byte so many more
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that needs another one to be a character
 
 
 @contextmanager
@@ -100,7 +104,7 @@ class _ZstdFile(io.RawIOBase):
         self._error = zstandard.ZstdError
         self._frame = self._new_frame()
         self._started = False
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -113,14 +117,14 @@ class _ZstdFile(io.RawIOBase):
                 self._started = False
             else:
                 rest = b""
-            block = rest or self._raw.read(2**17)
+            block = rest or self._raw.read(ZSTD_BLOCK)
             if not block:
                 if self._started:
                     raise EOFError("the end of the compressed data is missing")
                 return 0
             self._started = True
             try:
-                self._ready = self._frame.decompress(block)
+                self._ready = memoryview(self._frame.decompress(block))
             except self._error as error:
                 raise EOFError(str(error)) from error
         size = min(len(buffer), len(self._ready))
@@ -128,23 +132,55 @@ class _ZstdFile(io.RawIOBase):
         return size
 
 
+class _BoundedFile(io.RawIOBase):
+    """Decompressed bytes, as many as there can be in a text whose compressed size is known."""
+
+    def __init__(self, stream: Any, most: int) -> None:
+        self._stream = stream
+        self._left = most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = self._stream.readinto(buffer)
+        self._left -= size
+        if self._left < 0:
+            raise EOFError("far more comes out of it than text could be compressed to")
+        return size
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
 @contextmanager
 def _decompressed(path: Path) -> Iterator[Any]:
     """Open a file's bytes; ``.zst``, ``.xz`` and ``.gz`` are decompressed as they are read."""
     with path.open("rb") as raw:
         if path.suffix == ".zst":
-            yield io.BufferedReader(_ZstdFile(raw), 2**20)
+            stream: Any = _ZstdFile(raw)
         elif path.suffix == ".xz":
-            yield lzma.LZMAFile(raw)  # noqa: SIM115 (the wrapper around it closes it)
+            stream = lzma.LZMAFile(raw)  # noqa: SIM115 (the wrappers around it close it)
         elif path.suffix == ".gz":
-            yield gzip.GzipFile(fileobj=raw)
+            stream = gzip.GzipFile(fileobj=raw)
         else:
             yield raw
+            return
+        most = SMALL + DENSEST * path.stat().st_size
+        yield io.BufferedReader(_BoundedFile(stream, most), 2**20)
 
 
 @contextmanager
 def open_text(path: str | Path) -> Iterator[io.TextIOBase]:
-    """Open UTF-8 text for reading; ``.zst``, ``.xz`` and ``.gz`` are decompressed meanwhile."""
+    """Open UTF-8 text for reading; ``.zst``, ``.xz`` and ``.gz`` are decompressed meanwhile.
+
+    Raises
+    ------
+    BabelscopeError
+        Also while the text is read: if there is no such file, it is damaged or not UTF-8, or more
+        comes out of it than text could be compressed to.
+    """
     path = Path(path)
     try:
         with (
@@ -156,12 +192,16 @@ def open_text(path: str | Path) -> Iterator[io.TextIOBase]:
         raise BabelscopeError(
             f"{path} does not exist.", "Check the path in the configuration."
         ) from error
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise BabelscopeError(
+            f"{path} cannot be read: {error.strerror}.", "Check the path in the configuration."
+        ) from error
     except UnicodeDecodeError as error:
         raise BabelscopeError(
             f"{path} is not UTF-8: {error.reason} in line {_undecodable_line(path)}.",
             "Convert the file to UTF-8, or fetch it again if it was damaged.",
         ) from error
-    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    except DAMAGED as error:
         raise BabelscopeError(
             f"{path} is damaged or cut off ({error}).", "Delete it and run the same command again."
         ) from error
@@ -169,18 +209,19 @@ def open_text(path: str | Path) -> Iterator[io.TextIOBase]:
 
 def _undecodable_line(path: Path) -> int:
     """Return the first line that is not UTF-8; a decoder knows only its place in some block."""
-    with _decompressed(path) as stream:
-        return next(
-            number
-            for number, line in enumerate(stream, start=1)
-            if line.decode(errors="ignore").encode() != line
-        )
+    number = 0
+    with suppress(*DAMAGED), _decompressed(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.decode(errors="ignore").encode() != line:
+                return number
+    return number + 1  # the line whose end is missing
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
     """Yield the lines of a text without their ends, and without a byte-order mark.
 
     Only line feeds, and carriage returns before them, end a line.
+
     """
     with open_text(path) as file:
         for number, line in enumerate(file):
@@ -188,16 +229,51 @@ def read_lines(path: str | Path) -> Iterator[str]:
             yield line.removeprefix("\ufeff") if number == 0 else line
 
 
+def decode_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, or holds half a character (a lone surrogate), a number of more digits
+        than Python takes or more brackets in each other; with the reason in one line.
+    """
+    with json_explained():
+        value = json.loads(text)
+        check_characters(text, value)
+        return value
+
+
+@contextmanager
+def json_explained() -> Iterator[None]:
+    """Turn what JSON can do to Python beside not being JSON into a ValueError."""
+    try:
+        yield
+    except RecursionError:
+        raise ValueError("brackets are nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("half a character: a surrogate without the other one") from None
+
+
+def check_characters(text: str, value: Any) -> None:
+    """Raise UnicodeEncodeError if a value has half a character, which no file can hold.
+
+    JSON can write one as an escape; only where `text` has such an escape is looked closer.
+    """
+    if SURROGATE.search(text):
+        json.dumps(value, ensure_ascii=False).encode()
+
+
 def read_json_lines(path: str | Path) -> Iterator[Any]:
     """Yield the JSON values of a file with one on each line, plain or compressed."""
-    with open_text(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise BabelscopeError(
-                    f"{path}, line {number}: not JSON ({error.msg}).", "Repair or remove that line."
-                ) from error
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            value = decode_json(line)
+        except ValueError as error:
+            raise BabelscopeError(
+                f"{path}, line {number}: not JSON ({error}).", "Repair or remove that line."
+            ) from error
+        yield value
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
@@ -232,13 +308,14 @@ def write_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> int:
 
 def read_json(path: str | Path) -> Any:
     """Read one JSON document; a damaged file is an error that names it."""
-    with open_text(path) as text:
+    with open_text(path) as file:
         try:
-            return json.load(text)
-        except json.JSONDecodeError as error:
+            return decode_json(file.read())
+        except UnicodeDecodeError:
+            raise
+        except ValueError as error:
             raise BabelscopeError(
-                f"{path}, line {error.lineno}: not JSON ({error.msg}).",
-                "Delete it and run the same command again.",
+                f"{path} is not JSON ({error}).", "Delete it and run the same command again."
             ) from error
 
 
@@ -251,12 +328,13 @@ def write_json(path: str | Path, document: Any) -> None:
 def read_table(path: str | Path) -> "pd.DataFrame":
     """Read a Parquet table; a damaged file is an error that names it."""
     import pandas as pd
+    import pyarrow as pa
 
     try:
         return pd.read_parquet(path)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise BabelscopeError(
             f"{path} is not a readable Parquet table ({error}).",
             "Delete it and run the same command again.",

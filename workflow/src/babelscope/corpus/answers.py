@@ -6,6 +6,8 @@ from email.utils import parsedate_to_datetime
 
 from requests import Response
 
+NUMBER = "[0-9]{1,18}"  # of bytes or seconds; a longer one means nothing
+
 
 def length_of(response: Response) -> int | None:
     """Return the announced bytes of the body; None if they are not announced."""
@@ -14,7 +16,8 @@ def length_of(response: Response) -> int | None:
 
 def range_of(response: Response) -> tuple[int, int, int] | None:
     """Return start, end (exclusive) and the file's bytes of a part; None if it is not one."""
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
+    wanted = rf"bytes ({NUMBER})-({NUMBER})/({NUMBER})"
+    found = re.fullmatch(wanted, response.headers.get("Content-Range", ""))
     return (int(found[1]), int(found[2]) + 1, int(found[3])) if found else None
 
 
@@ -28,16 +31,17 @@ def validator_of(response: Response) -> str:
 
     RFC 9110, section 13.1.5: a weak ETag cannot stand in ``If-Range``.
     """
-    etag = response.headers.get("ETag", "")
-    if etag and not etag.startswith("W/"):
-        return etag
-    return response.headers.get("Last-Modified", "")
+    for name in ("ETag", "Last-Modified"):
+        value = response.headers.get(name, "").strip()
+        if value and not value.startswith("W/") and value.isascii() and value.isprintable():
+            return value
+    return ""
 
 
 def retry_after(response: Response) -> float:
     """Return the seconds that ``Retry-After``, a number or a date, asks for; 0 without it."""
     text = response.headers.get("Retry-After", "")
-    if text.isdecimal():
+    if re.fullmatch(NUMBER, text):
         return float(text)
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
@@ -46,4 +50,4 @@ def retry_after(response: Response) -> float:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
+    return int(text) if text and re.fullmatch(NUMBER, text) else None

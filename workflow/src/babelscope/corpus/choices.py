@@ -1,6 +1,5 @@
 """Tasks whose examples offer choices, for few-shot prompting: demonstrations and tests."""
 
-import json
 import logging
 import re
 import unicodedata
@@ -24,6 +23,7 @@ from babelscope.corpus.rows import (
     within,
 )
 from babelscope.errors import BabelscopeError
+from babelscope.io import decode_json
 
 logger = logging.getLogger(__name__)
 
@@ -243,15 +243,16 @@ def _read_xwinograd(file: str, code: str) -> Iterator[Found]:
         if row["language"] != code:
             continue
         try:
-            tokens, (_, span, _), candidates = (json.loads(row[name]) for name in header[4:])
+            tokens, (_, span, _), candidates = (decode_json(row[name]) for name in header[4:])
             (one, *_, first), (other, *_, second) = candidates
             before, after = _around(row["sentence"], tokens, *span)
-        except (ValueError, TypeError, IndexError) as error:
+            fields = before.lstrip(), after.rstrip(), normalized(one), normalized(other)
+            label = "both or none" if first == second else str(int(second))
+        except (ValueError, TypeError, LookupError) as error:
             raise BabelscopeError(
                 f"{place}: neither a pronoun nor two candidates can be made out ({error}).", REPAIR
             ) from error
-        fields = before.lstrip(), after.rstrip(), normalized(one), normalized(other)
-        yield place, str(number), fields, "both or none" if first == second else str(int(second))
+        yield place, str(number), fields, label
 
 
 def _around(sentence: str, tokens: Sequence[str], start: int, stop: int) -> tuple[str, str]:

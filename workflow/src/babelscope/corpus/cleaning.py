@@ -20,11 +20,13 @@ _TAGS = (
 _TAG = re.compile(rf"</?(?:{_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
 _BRACKETS = re.compile(r"\{\{+|\}\}+|\[\[+|\]\]+")
+_ENDLESS = re.compile(r"&#[0-9]{4000,};?")  # references that Python does not take for a number
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _BULLET = re.compile(r"^(?:[*:;]+|[*#:;]+(?=\s))\s*", re.MULTILINE)
 _SEPARATORS = r"[\s,;:،؛、，；]"
 _AFTER_OPENING = re.compile(rf"([(（])(?=\s*[,;،؛、，；]){_SEPARATORS}+")
-_BEFORE_CLOSING = re.compile(rf"[,;،؛、，；]{_SEPARATORS}*([)）])")
+# A run of separators is read once, also where no bracket follows: that is quadratic otherwise.
+_BEFORE_CLOSING = re.compile(rf"([,;،؛、，；]{_SEPARATORS}*+)([)）])?")
 _QUOTES = re.compile(r"«\s*»|„\s*“|“\s*”|\"\"|「\s*」|『\s*』")
 _EMPTY = re.compile(r"[ \t]?(?:\(\s*\)|（\s*）|\[\s*\])")
 _SPACES = re.compile(r"[ \t]{2,}|\t")
@@ -95,13 +97,14 @@ def clean(text: str, title: str) -> str:
     and the title where the first line repeats it. Letters, marks and joiners of all scripts stay as
     they are.
     """
-    text = html.unescape(text)
+    text = html.unescape(_ENDLESS.sub("\ufffd", text))
     text = _TAG.sub("", text)
     text = _BRACKETS.sub("", _TEMPLATE.sub("", text))
     text = _CONTROL.sub("", text)
     text = _BULLET.sub("", text)
     text = _QUOTES.sub("", text)
-    text = _EMPTY.sub("", _BEFORE_CLOSING.sub(r"\1", _AFTER_OPENING.sub(r"\1", text)))
+    text = _AFTER_OPENING.sub(r"\1", text)
+    text = _EMPTY.sub("", _BEFORE_CLOSING.sub(lambda match: match[2] or match[1], text))
     lines = [_SPACES.sub(" ", line).strip(" \t") for line in text.split("\n")]
     lines = [line for line in lines if line]
     if lines and lines[0] == title:

@@ -48,7 +48,8 @@ _ENDINGS: dict[str, tuple[str, ...]] = {
     "mr": ("(निःसंदिग्धीकरण)",),
 }
 
-_TEMPLATE = re.compile(r"\{\{\s*([^{}|#<\n]{1,60}?)\s*(?=[|\n<]|\}\})")
+# White space is not given back (*+), or a page of blanks would take hours.
+_TEMPLATE = re.compile(r"\{\{\s*+([^{}|#<\n]{1,60}?)[^\S\n]*+(?=[|\n<]|\}\})")
 
 
 def is_disambiguation(title: str, wikitext: str, language: str) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from babelscope.errors import BabelscopeError
-from babelscope.io import open_text
+from babelscope.io import check_characters, json_explained, open_text
 
 CHUNK = 2**18  # characters read at a time
+LONGEST = 2**24  # characters of an object; each chunk of one is read from its beginning
 CUT = 16  # last characters of what was read in which a word or an escape may be cut in two
 SPACE = " \t\n\r"
 VISIBLE = re.compile(f"[^{SPACE}]")
@@ -33,7 +34,8 @@ def read_json_objects(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises
     ------
     BabelscopeError
-        If the file is not JSON, with line and column, or an element is no object.
+        If the file is not JSON, with line and column, an element is no object, or an object has
+        more than 16 million characters, as where a quotation mark is missing.
     """
     with open_text(path) as file:
         text = _Text(file, path)
@@ -87,13 +89,19 @@ class _Text:
             raise self.refused("an object is missing")
         while True:
             try:
-                value, self._at = DECODER.raw_decode(self._text, self._at)
+                with json_explained():
+                    value, end = DECODER.raw_decode(self._text, self._at)
+                    check_characters(self._text[self._at : end], value)
+                self._at = end
                 return value
             except json.JSONDecodeError as error:
                 cut = error.pos >= len(self._text) - CUT or error.msg.startswith("Unterminated")
-                if not (cut and self._read_on()):
+                longest = len(self._text) - self._at > LONGEST
+                if longest or not (cut and self._read_on()):
                     self._at = error.pos
                     raise self.refused(error.msg) from error
+            except ValueError as error:
+                raise self.refused(str(error)) from error
 
     def refused(self, why: str) -> BabelscopeError:
         """Return the error that what stands here is no JSON."""

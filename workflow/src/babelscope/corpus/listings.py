@@ -1,6 +1,5 @@
 """Which files a dump has, by the lists that are published with it."""
 
-import json
 import re
 from collections.abc import Iterable
 from itertools import pairwise
@@ -8,6 +7,7 @@ from typing import Any
 
 from babelscope.corpus.sources import Store
 from babelscope.errors import BabelscopeError
+from babelscope.io import decode_json
 
 JOBS = (
     "articlesdumprecombine",
@@ -16,8 +16,8 @@ JOBS = (
     "articlesmultistreamdump",
 )
 NAME = re.compile(
-    r"-pages-articles(?P<multistream>-multistream)?(?P<index>-index)?(?P<part>\d*)"
-    r"\.(xml|txt)(-p(?P<first>\d+)p(?P<last>\d+))?\.bz2"
+    r"-pages-articles(?P<multistream>-multistream)?(?P<index>-index)?(?P<part>\d{0,9})"
+    r"\.(xml|txt)(-p(?P<first>\d{1,18})p(?P<last>\d{1,18}))?\.bz2"
 )
 
 
@@ -106,7 +106,7 @@ def _read_status(
     if content is None:
         return {}
     try:
-        jobs = json.loads(content)["jobs"]
+        jobs = decode_json(content.decode())["jobs"]
         states = {name: job["status"] for name, job in jobs.items() if name in JOBS}
         listed = {
             name: (entry.get("size"), str(entry.get("sha1", "")))

@@ -8,7 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from babelscope.corpus.rows import REPAIR, Place
+from babelscope.corpus.rows import Place
 from babelscope.errors import BabelscopeError
 
 CACHE = 2**15  # kB of the database that are held in memory
@@ -50,7 +50,7 @@ class MatchedRows:
         Raises
         ------
         BabelscopeError
-            If they are there already, or hold what is no Unicode.
+            If they are there already.
         """
         try:
             self._run("insert into texts values (?, ?, ?, ?, ?)", name, language, *texts)
@@ -58,8 +58,6 @@ class MatchedRows:
             raise BabelscopeError(
                 f"{place}: the id {name} is there twice.", "Give every row its own id."
             ) from error
-        except UnicodeEncodeError as error:
-            raise BabelscopeError(f"{place}: half a character ({error}).", REPAIR) from error
 
     def match(self, languages: Sequence[str]) -> Iterator[str]:
         """Yield the ids that all these languages have, sorted; they are numbered in that order."""

@@ -1,6 +1,5 @@
 """Files of a mirror: resumed where a connection broke, and not trusted before they are verified."""
 
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from babelscope.corpus.answers import length_of, range_of, total_of, validator_o
 from babelscope.corpus.servers import MEBIBYTE, Patience, Server, TransientError, blocks
 from babelscope.corpus.verification import check_space, doubt, full_disk_explained, mismatch
 from babelscope.errors import BabelscopeError
-from babelscope.io import write_json
+from babelscope.io import decode_json, write_json
 from babelscope.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -243,13 +242,12 @@ def _kept(target: Path, checksum: str) -> tuple[int, str]:
     Without its note, or without a validator, nobody knows which file the bytes belong to.
     """
     try:
-        note = json.loads(_note(target).read_text("utf-8"))
+        note = decode_json(_note(target).read_text("utf-8"))
         have = _beside(target, ".part").stat().st_size
-    except (FileNotFoundError, ValueError):
+        known, validator = note["checksum"], str(note["validator"])
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return 0, ""
-    if note.get("checksum") != checksum or not note.get("validator"):
-        return 0, ""
-    return have, note["validator"]
+    return (have, validator) if known == checksum and validator else (0, "")
 
 
 def _fits(response: Response, have: int, size: int | None, version: str) -> bool:

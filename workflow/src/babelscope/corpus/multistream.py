@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,9 +32,12 @@ OVERSAMPLE = 4  # pages sampled per article asked for: at enwiki 3 of 5 titles a
 WHOLE_SHARE = 0.5  # of an archive's bytes; above it, one download of all is cheaper, and verified
 PAGES = 100  # per stream that is written, as in the official archives
 END = b"</mediawiki>\n"
-PAGE = re.compile(rb"^[ \t]*<page>.*?</page>\n?", re.DOTALL | re.MULTILINE)
-PAGE_ID = re.compile(rb"<id>(\d+)</id>")
-NAMESPACE = re.compile(r'<namespace key="(-?\d+)"[^>]*>([^<]+)</namespace>')
+LARGEST = 2**29  # bytes of a stream as it was: 100 pages of 2 MiB, each with escapes
+BEGIN = re.compile(rb"^[ \t]*+<page>", re.MULTILINE)
+PAGE_ID = re.compile(rb"<id>(\d{1,18})</id>")
+NAMESPACE = re.compile(r'<namespace key="(-?\d+)"[^<>]*>([^<]+)</namespace>')
+NUMBER = re.compile(r"[0-9]{1,18}")
+LONGEST = 2**16  # characters of a line of an index; a title has 255 bytes
 REMEDY = "Set dumps.sampling: whole, or choose another date in dumps.date."
 
 
@@ -200,10 +204,11 @@ def sample_pages(
 def read_index(path: Path) -> Iterator[tuple[int, int, str]]:
     """Yield offset, page id and title of every page that a multistream index lists."""
     try:
-        with bz2.open(path, "rt", encoding="utf-8", newline="\n") as lines:
+        with bz2.open(path, "rt", encoding="utf-8", newline="\n") as file:
+            lines = iter(partial(file.readline, LONGEST), "")
             for number, line in enumerate(lines, start=1):
                 fields = line.rstrip("\n").split(":", 2)
-                if len(fields) != 3 or not (fields[0].isdecimal() and fields[1].isdecimal()):
+                if len(fields) != 3 or not all(map(NUMBER.fullmatch, fields[:2])):
                     raise BabelscopeError(
                         f"{path}, line {number}: not offset:page id:title ({line[:60]!r}).", REMEDY
                     )
@@ -290,11 +295,12 @@ def _decompress(raw: bytes, dump: Dump, part: int, start: int) -> bytes:
     """Decompress the stream that begins an archive's bytes from `start` on; it must be complete."""
     decoder = bz2.BZ2Decompressor()
     try:
-        text = decoder.decompress(raw)
+        text = decoder.decompress(raw, LARGEST)
     except OSError as error:
         raise _damaged(dump, part, start, str(error)) from error
     if not decoder.eof:
-        raise _damaged(dump, part, start, "it is cut off")
+        long = len(text) >= LARGEST
+        raise _damaged(dump, part, start, "it does not end" if long else "it is cut off")
     return text
 
 
@@ -308,7 +314,14 @@ def _damaged(dump: Dump, part: int, start: int, reason: str) -> BabelscopeError:
 def _pages_of(text: bytes) -> dict[int, bytes]:
     """Return the pages of a stream, by id, each as its XML was."""
     pages: dict[int, bytes] = {}
-    for page in PAGE.findall(text):
+    at = 0
+    while begin := BEGIN.search(text, at):
+        end = text.find(b"</page>", begin.end())
+        if end < 0:
+            break
+        at = end + len(b"</page>")
+        at += text[at : at + 1] == b"\n"
+        page = text[begin.start() : at]
         number = PAGE_ID.search(page)
         if number:
             pages[int(number[1])] = page

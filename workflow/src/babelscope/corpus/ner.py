@@ -128,7 +128,7 @@ def _check(sentence: Sentence, allowed: set[str]) -> None:
     for token, tag, place in zip(*sentence[1:], strict=True):
         if not isinstance(token, str) or not token.strip():
             raise BabelscopeError(f"{place}: the token is empty.", ROW)
-        if tag not in allowed:
+        if not isinstance(tag, str) or tag not in allowed:
             raise BabelscopeError(
                 f"{place}: the tag {tag!r} is not one of {', '.join(sorted(allowed))}.",
                 "Repair it, or correct the types of the corpus in config/corpora.tsv.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from babelscope.corpus.rows import Place, read_dataset, read_records, read_tsv
+from babelscope.corpus.rows import Place, find_cell, read_dataset, read_records, read_tsv
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_lines
 
@@ -71,8 +71,8 @@ def read_nli(
         if row.get("language", language) != language:
             continue
         counts["found"] += 1
-        name = str(_cell(row, (id_column,), place)) if id_column else str(counts["found"])
-        premise, hypothesis, label = (_cell(row, names, place) for names in COLUMNS.values())
+        name = str(find_cell(row, (id_column,), place)) if id_column else str(counts["found"])
+        premise, hypothesis, label = (find_cell(row, names, place) for names in COLUMNS.values())
         if label in UNLABELLED:
             counts["unlabelled"] += 1
             continue
@@ -114,16 +114,6 @@ def _rows(path: str | Path, format: str) -> Iterator[tuple[Place, dict[str, Any]
     if format == "datasets":
         return read_dataset(path)
     raise ValueError(f"no reader of inference for the format {format!r}")
-
-
-def _cell(row: dict[str, Any], names: tuple[str, ...], place: Place) -> Any:
-    for name in names:
-        if name in row:
-            return row[name]
-    raise BabelscopeError(
-        f"{place}: no column {' or '.join(names)}; there are {', '.join(row)}.",
-        "Rename the column, or correct the row of config/corpora.tsv.",
-    )
 
 
 def _is_text(value: Any) -> bool:

@@ -1,15 +1,15 @@
 """Rows of files as others publish them: tables, JSON lines, and the hub's Parquet."""
 
 import csv
-import json
 import logging
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from babelscope.errors import BabelscopeError
-from babelscope.io import open_text, read_json, read_jsonl, read_lines
+from babelscope.io import decode_json, open_text, read_json, read_jsonl, read_lines
 from babelscope.seeds import stable_hash
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def read_csv(
 
 def _check_header(path: str | Path, needed: Sequence[str], header: Sequence[str]) -> None:
     need_columns(path, needed, header)
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
         raise BabelscopeError(
             f"{path} has several columns {', '.join(repeated)}.", "Keep one of them."
@@ -254,7 +254,17 @@ def _files_of(path: Path) -> list[Path]:
                 f"{path} is not a folder that save_to_disk wrote for one split.",
                 "Name the split's folder, or its files, in config/corpora.tsv.",
             )
-        return [path / item["filename"] for item in read_json(state)["_data_files"]]
+        try:
+            names = [str(item["filename"]) for item in read_json(state)["_data_files"]]
+        except (KeyError, TypeError) as error:
+            raise BabelscopeError(
+                f"{state} does not list files ({error}).", "Write that folder anew."
+            ) from error
+        if any(Path(name).name != name for name in names):
+            raise BabelscopeError(
+                f"{state} lists files outside its folder.", "Write that folder anew."
+            )
+        return [path / name for name in names]
     files = sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
     if not files:
         raise BabelscopeError(f"{path} fits no file.", TABLE)
@@ -274,25 +284,36 @@ def _read_arrow(file: Path) -> Iterator[dict[str, Any]]:
             schema, batches = reader.schema_arrow, reader.iter_batches()
         names = _label_names(schema.metadata or {})
         for batch in batches:
+            batch.validate(full=True)  # else a damaged one may end this process
             for row in batch.to_pylist():
                 yield {key: _named(value, names.get(key), file) for key, value in row.items()}
     except FileNotFoundError as error:
         raise BabelscopeError(f"{file} does not exist.", TABLE) from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BabelscopeError(
-            f"{file} is damaged or no such table ({str(error).splitlines()[0]}).", "Fetch it again."
+            f"{file} is damaged or no such table ({reason}).", "Fetch it again."
         ) from error
 
 
 def _label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """Return the names of the class labels by column, as the hub writes them into a schema."""
-    document = json.loads(metadata.get(b"huggingface", b"{}"))
-    names = {}
-    for column, feature in document.get("info", {}).get("features", {}).items():
-        while isinstance(feature, list) or "feature" in feature:  # a list of labels, old or new
-            feature = feature[0] if isinstance(feature, list) else feature["feature"]
-        if feature.get("_type") == "ClassLabel":
-            names[column] = feature["names"]
+    """Return the names of the class labels by column, as the hub writes them into a schema.
+
+    Raises
+    ------
+    ValueError
+        If that is not what stands there.
+    """
+    names: dict[str, list[str]] = {}
+    try:
+        document = decode_json(metadata.get(b"huggingface", b"{}").decode())
+        for column, feature in document.get("info", {}).get("features", {}).items():
+            while isinstance(feature, list) or "feature" in feature:  # a list of labels, old or new
+                feature = feature[0] if isinstance(feature, list) else feature["feature"]
+            if feature.get("_type") == "ClassLabel":
+                names[column] = [str(name) for name in feature["names"]]
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"its metadata do not describe columns: {error}") from error
     return names
 
 

@@ -4,6 +4,7 @@ import csv
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -186,7 +187,7 @@ def _number(value: Any) -> float:
         return math.nan
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
 
 
@@ -211,10 +212,11 @@ def _read(file: str, format: str, id_column: str) -> Iterator[Scored]:
 
 def _read_plain_csv(file: str) -> Iterator[tuple[Place, dict[str, str]]]:
     """Yield the rows of a table, whose header, if it has none, is that of this package."""
-    with open_text(file) as lines:
+    with open_text(file) as lines, suppress(csv.Error):  # which `read_csv` explains
         first = next(csv.reader(lines), [])
-    bare = len(first) == 3 and not math.isnan(_number(first[2]))
-    return read_csv(file, header=PLAIN if bare else None)
+        if len(first) == 3 and not math.isnan(_number(first[2])):
+            return read_csv(file, header=PLAIN)
+    return read_csv(file)
 
 
 def _read_semrel(file: str) -> Iterator[Scored]:
@@ -316,6 +318,8 @@ def _read_lines(
                     f"{scores} has {len(columns[0])} lines, {file} {len(columns[-1])}.",
                     "Line n of all files must belong together.",
                 )
+        if not columns[0]:
+            raise BabelscopeError(f"{scores} has no line.", "Fetch it again, or correct its path.")
         if pairs and columns[0] != [pair.score for pair in pairs]:
             raise BabelscopeError(
                 f"{scores} does not hold the scores that begin at {pairs[0].place}.",

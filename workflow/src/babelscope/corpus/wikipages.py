@@ -1,12 +1,16 @@
 """Pages of a MediaWiki XML dump, one at a time, checked as they are read."""
 
 import bz2
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 from babelscope.errors import BabelscopeError
+
+BLOCK = 2**16  # bytes; expat reads a long tag anew with each block
+LARGEST = 2**24  # bytes; the text of a page has 2 MiB at most, and some of them become escapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,9 @@ def read_pages(archive: Path) -> Iterator[Page | Site]:
     Raises
     ------
     BabelscopeError
-        If the archive is cut off, damaged, not UTF-8 or lacks its closing tag. Pages before the
-        damage have been yielded by then, so whoever writes them must discard what was written.
+        If the archive is cut off, damaged, not UTF-8 or lacks its closing tag, or a page has no
+        number or is far larger than any can be. Pages before the damage have been yielded by then,
+        so whoever writes them must discard what was written.
     """
     try:
         with bz2.open(archive) as raw:
@@ -66,7 +71,7 @@ def read_pages(archive: Path) -> Iterator[Page | Site]:
         raise _damaged(archive, "it ends in the middle of a compressed stream") from error
     except OSError as error:
         raise _damaged(archive, str(error)) from error
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         what = str(error)
         if what.startswith("no element found"):
             what = "it ends without </mediawiki>: a part is missing"
@@ -82,9 +87,25 @@ def _damaged(archive: Path, what: str) -> BabelscopeError:
     )
 
 
+class _Counted:
+    """A file that gives no more than `LARGEST` bytes until it is told that a page has ended."""
+
+    def __init__(self, raw) -> None:
+        self._raw = raw
+        self.given = 0
+
+    def read(self, size: int) -> bytes:
+        block = self._raw.read(max(size, BLOCK))
+        self.given += len(block)
+        if self.given > LARGEST:
+            raise ValueError(f"a page of more than {LARGEST // 2**20} MiB")
+        return block
+
+
 def _parse(raw) -> Iterator[Page | Site]:
     root = None
-    for event, element in ElementTree.iterparse(raw, events=("start", "end")):
+    counted = _Counted(raw)
+    for event, element in ElementTree.iterparse(counted, events=("start", "end")):
         if event == "start":
             root = element if root is None else root
             continue
@@ -97,15 +118,19 @@ def _parse(raw) -> Iterator[Page | Site]:
             continue
         assert root is not None  # an end has a start
         root.clear()  # what has been read is not kept
+        counted.given = 0
 
 
 def _page(element: ElementTree.Element) -> Page:
     fields = _children(element)
     revision = _children(fields.get("revision", ElementTree.Element("revision")))
     redirect = fields.get("redirect")
+    identity, revision_id = (_text(place.get("id")) for place in (fields, revision))
+    if not re.fullmatch("[0-9]{1,18}", identity) or not re.fullmatch("[0-9]{0,18}", revision_id):
+        raise ValueError(f"a page has the id {identity[:20]!r}, its revision {revision_id[:20]!r}")
     return Page(
-        id=_text(fields.get("id")),
-        revid=_text(revision.get("id")),
+        id=identity,
+        revid=revision_id,
         namespace=int(_text(fields.get("ns")) or 0),
         title=_text(fields.get("title")),
         redirect=None if redirect is None else redirect.get("title", ""),

@@ -12,6 +12,9 @@ from babelscope.config import Code, Section
 from babelscope.corpus.choices import CHOICES, FIELDS
 from babelscope.errors import BabelscopeError
 
+# What yaml raises: beside its own error, those of dates that do not exist, tags without what they
+# need, and too many brackets.
+NOT_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 PLACE = re.compile(r"\{(\w*)\}")
 CHOICE, CONNECTOR, EOS = "{choice}", "{connector}", "{eos}"
 ENDS = ".!?。！？।۔؟"  # marks at the end of a sentence
@@ -144,12 +147,13 @@ def read_prompts(path: str | Path) -> Prompts:
         )
     try:
         document = yaml.safe_load(path.read_text("utf-8"))
-        prompts = Prompts.model_validate(document)
     except FileNotFoundError:
         raise BabelscopeError(f"{path} does not exist.", "Add the prompts of the format.") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except NOT_YAML as error:
         reason = " ".join(str(error).split())
         raise BabelscopeError(f"{path} is not YAML ({reason}).", "Correct the file.") from error
+    try:
+        prompts = Prompts.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
