@@ -6,7 +6,7 @@ file is an error, not a hidden default.
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,8 +20,8 @@ Row = TypeVar("Row", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z_-]{1,19}$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Several = Annotated[int, Field(ge=2)]  # what a spread is computed from
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+Several = Annotated[int, Field(ge=2, lt=2**63)]  # what a spread is computed from
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 SPLIT = r"[\w./{}*-]+(:0?\.\d+)?"
 Splits = Annotated[str, Field(pattern=rf"^({SPLIT} {SPLIT}( {SPLIT})?)?$")]
@@ -56,10 +56,20 @@ SENTENCE_ENCODERS = ("bert", "xlm-roberta", "m2m_100")
 TRANSLATORS = "m2m_100"
 
 
+PLACES = ("demo", "data_root", "fetched", "split", "lang", "code", "flores", "iso639_3")
+BRACES = re.compile(r"\{(?:" + "|".join(PLACES) + r"|(?:lang|code)[12])\}")  # in a corpus's path
+USER = re.compile(r"\w+://[^/?#]*@")  # an address with a user name or password
+ARCHIVE = re.compile(r"https?://[^/?#\s]+/\S*")
+NUMBER_OF_PATHS = {"lines": (2, 3), "moses": (1, 2), "bucc": (3,)}  # other formats have one
+LARGEST = 100_000  # values in a configuration, and
+DEEPEST = 50  # lists and sections in each other
+SHOWN, SHOWN_CHARACTERS = 12, 200  # problems in a message, and of a value that is quoted
+
+
 class Section(BaseModel):
     """A part of the configuration; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Compute(Section):
@@ -97,12 +107,19 @@ class Dumps(Section):
     )
     sampling: Literal["whole", "multistream"]
     templates: bool = Field(description="expand templates while extracting")
-    contact: str | None = Field(description="e-mail or URL sent in the User-Agent")
+    contact: Annotated[str, Field(pattern=r"^[!-~][ -~]*$")] | None = Field(
+        description="e-mail or URL sent in the User-Agent, in ASCII"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "Dumps":
         if not re.match(r"^(demo$|https?://|file:///|\.{0,2}/?[\w.])", self.source):
             raise ValueError("source must be demo, an http(s) URL, file:///folder or a folder")
+        if USER.match(self.source):
+            raise ValueError(
+                "source holds a user name or password, which would be written into records; take"
+                " it out and write it into the file .netrc in your home"
+            )
         if self.source.startswith("http") and not self.contact:
             raise ValueError("dumps.contact is needed for downloads: an e-mail address or a URL")
         if self.sampling == "multistream" and self.templates:
@@ -131,7 +148,9 @@ class Articles(Section):
     )
 
     @model_validator(mode="after")
-    def _leave_training_text(self) -> "Articles":
+    def _readable(self) -> "Articles":
+        if re.search("[{}]", (self.extra or "").replace("{lang}", "")):
+            raise ValueError("extra may hold {data_root} and {lang}, and no other braces")
         if self.valid + self.test >= 1:
             raise ValueError("valid + test must be below 1, or no training text is left")
         return self
@@ -645,7 +664,7 @@ class Settings(Section):
     pivot: Code
     models: Annotated[list[Name], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
-    data_root: str | None
+    data_root: Annotated[str, Field(pattern=r"^[^{}\x00-\x1f]*$")] | None
     demo: "Demo"
     compute: Compute
     dumps: Dumps
@@ -766,6 +785,14 @@ class Corpus(Section):
     def _readable(self) -> "Corpus":
         if bool(self.url) != ("{fetched}" in self.path):
             raise ValueError("a path with {fetched} needs a url, and no other path has one")
+        _check_url(self.url)
+        if re.search("[{}]", BRACES.sub("", self.path)):
+            raise ValueError(f"path may hold {{{'}, {'.join(PLACES)}}}, and no other braces")
+        paths = self.path.split()
+        wanted_paths = NUMBER_OF_PATHS.get(self.format, (1,))
+        if len(paths) not in wanted_paths:
+            numbers = " or ".join(map(str, wanted_paths))
+            raise ValueError(f"path must name {numbers} files for {self.format}")
         if self.format not in FORMATS[self.kind]:
             raise ValueError(f"{self.kind} has the formats {', '.join(FORMATS[self.kind])}")
         if self.format == "opus" and not self.languages:
@@ -779,7 +806,8 @@ class Corpus(Section):
                 "labels must name the entities of ner, or the lowest and the highest score of sts,"
                 " and nothing else"
             )
-        if self.kind == "sts" and not re.fullmatch(r"-?[\d.]+ -?[\d.]+", self.labels):
+        number = r"-?[0-9]+(\.[0-9]+)?"
+        if self.kind == "sts" and not re.fullmatch(f"{number} {number}", self.labels):
             raise ValueError("labels must be the lowest and the highest score, such as `0 5`")
         for name, _, high in self.parts.values():
             if high > 1:
@@ -810,6 +838,18 @@ class Corpus(Section):
         return {language: code for language, _, code in items}
 
 
+def _check_url(url: str) -> None:
+    """Refuse what no corpus can be fetched from, and a password, which would get into records."""
+    if USER.search(url):
+        raise ValueError("url holds a user name or password; write it into .netrc in your home")
+    archives = [] if url.startswith("hf:") else url.split()
+    names = [address.rpartition("/")[2] for address in archives]
+    if not all(map(ARCHIVE.fullmatch, archives)) or {"", ".", ".."} & set(names):
+        raise ValueError("url must be https addresses of archives, or hf://datasets/NAME@COMMIT")
+    if len(set(names)) < len(names):
+        raise ValueError("url names two archives alike")
+
+
 class Model(Section):
     """One row of models.tsv."""
 
@@ -836,10 +876,31 @@ def load_settings(document: dict[str, Any]) -> Settings:
     BabelscopeError
         In one line: the key, what is wrong with it, and what is allowed.
     """
+    _check_size(document)
+    root = document.get("data_root")
     try:
-        return Settings.model_validate(_fill(document, document.get("data_root")))
+        return Settings.model_validate(_fill(document, root if isinstance(root, str) else None))
     except ValidationError as error:
         raise BabelscopeError(_explain(error), "Correct it in the configuration.") from None
+
+
+def _check_size(document: Any) -> None:
+    """Refuse what is no configuration, or has no end: aliases of YAML can hold themselves."""
+    if not isinstance(document, dict):
+        raise BabelscopeError("config: there are no keys.", "Write `key: value` on each line.")
+    waiting = [(str(key), value, 1) for key, value in document.items()]
+    count = 0
+    while waiting:
+        key, value, depth = waiting.pop()
+        count += 1
+        if depth > DEEPEST or count > LARGEST:
+            raise BabelscopeError(
+                f"config: {key}: more than {DEEPEST} levels, or {LARGEST} values in all.",
+                "Look for an alias (*name) that stands in what it names.",
+            )
+        parts = value.values() if isinstance(value, dict) else value
+        if isinstance(value, dict | list):
+            waiting += [(key, part, depth + 1) for part in parts]
 
 
 def _fill(value: Any, data_root: str | None) -> Any:
@@ -861,8 +922,9 @@ def _fill(value: Any, data_root: str | None) -> Any:
 def _explain(error: ValidationError) -> str:
     """Say all problems of a validation in one line."""
     problems = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "configuration"
+    found = error.errors()
+    for item in found[:SHOWN]:
+        key = ".".join(map(_plain, item["loc"])) or "configuration"
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             allowed = ", ".join(_fields_at(item["loc"][:-1]))
@@ -871,18 +933,34 @@ def _explain(error: ValidationError) -> str:
             message = "is missing"
         else:
             message = (
-                f"{message} (found {item['input']!r})"
+                f"{message} (found {_quoted(item['input'])})"
                 if not isinstance(item["input"], dict)
                 else message
             )
         problems.append(f"{key}: {message}")
-    return "config: " + "; ".join(problems) + "."
+    more = f"; {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return "config: " + "; ".join(problems) + more + "."
+
+
+def _plain(part: int | str) -> str:
+    """Return a part of a key as it stands in the file, or quoted if it cannot stand in a line."""
+    text = str(part)[:SHOWN_CHARACTERS]
+    return text if text.isprintable() else repr(text)
+
+
+def _quoted(value: Any) -> str:
+    """Return a value for a message; of a long one its beginning."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        text = f"a very large {type(value).__name__}"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     section: Any = Settings
     for part in location:
-        if isinstance(part, str) and hasattr(section, "model_fields"):
+        if isinstance(part, str) and part in getattr(section, "model_fields", {}):
             annotation = section.model_fields[part].annotation
             inner = [a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")]
             section = inner[0] if inner else annotation
@@ -890,26 +968,47 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
 
 
 def read_rows(path: str | Path, kind: type[Row]) -> dict[str, Row]:
-    """Read a tab-separated table of the configuration into typed rows, by their first column."""
+    """Read a tab-separated table of the configuration into typed rows, by their first column.
+
+    Raises
+    ------
+    BabelscopeError
+        If there is no such table, or one of its lines is not as it should be.
+    """
     rows: dict[str, Row] = {}
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        for number, record in enumerate(csv.DictReader(file, delimiter="\t"), start=2):
-            try:
-                row = kind.model_validate(record)
-            except ValidationError as error:
-                first = error.errors()[0]
-                key = ".".join(str(part) for part in first["loc"]) or "row"
-                raise BabelscopeError(
-                    f"{path}, line {number}: {key}: {first['msg'].removeprefix('Value error, ')}.",
-                    "Correct that line.",
-                ) from None
-            name = next(iter(record.values()))
-            if name in rows:
-                raise BabelscopeError(
-                    f"{path}, line {number}: {name} is listed twice.", "Remove one."
-                )
-            rows[name] = row
+    for number, record in _records(path):
+        try:
+            row = kind.model_validate(record)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(_plain, first["loc"])) or "row"
+            raise BabelscopeError(
+                f"{path}, line {number}: {key}: {first['msg'].removeprefix('Value error, ')}.",
+                "Correct that line.",
+            ) from None
+        name = next(iter(record.values()))
+        if name in rows:
+            raise BabelscopeError(f"{path}, line {number}: {name} is listed twice.", "Remove one.")
+        rows[name] = row
     return rows
+
+
+def _records(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a table by column, with their lines."""
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter="\t", strict=True)
+            header = next(reader, [])
+            for cells in reader:
+                if len(cells) != len(header):
+                    raise BabelscopeError(
+                        f"{path}, line {reader.line_num}: {len(cells)} cells, but the header has"
+                        f" {len(header)}.",
+                        "Cells are separated by one tab.",
+                    )
+                yield reader.line_num, dict(zip(header, cells, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BabelscopeError(f"{path} cannot be read ({error}).", "Correct the table.") from error
 
 
 def check_names(

@@ -3,7 +3,9 @@
 Imported while the workflow is parsed, so it stays light.
 """
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Language(BaseModel):
@@ -29,14 +31,14 @@ class Language(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    code: str
+    code: Annotated[str, Field(pattern="^[a-z][a-z_-]{1,19}$")]
     name: str
     english: str
-    wiki: str
-    iso639_3: str
-    script: str
-    flores: str
-    uriel: str
+    wiki: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]  # a folder is called so
+    iso639_3: Annotated[str, Field(pattern="^[a-z]{3}$")]
+    script: Annotated[str, Field(pattern="^[A-Z][a-z]{3}$")]
+    flores: Annotated[str, Field(pattern="^[a-z]{3}_[A-Z][a-z]{3}$")]
+    uriel: Annotated[str, Field(pattern="^[a-z]{3}$")]
     family: str
-    colour: str
-    marker: str
+    colour: Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
+    marker: Annotated[str, Field(min_length=1)]
