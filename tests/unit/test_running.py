@@ -104,6 +104,7 @@ BEGIN = """
     from babelscope import running
 
     sys.argv = ["snakemake", "--cores", "2", "heads"]
+    running.PATIENCE = 0.3
     running.begin("local")
     print("begun", flush=True)
     if END == "ended":
@@ -126,7 +127,8 @@ def begin(folder, end) -> subprocess.Popen:
     )
 
 
-def test_one_snakemake_works_in_a_folder(tmp_path):
+def test_one_snakemake_works_in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "PATIENCE", 0.3)
     assert running.advice(tmp_path) is None
     first = begin(tmp_path, "stays")
     assert first.stdout.readline() == "begun\n"
