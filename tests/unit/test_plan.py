@@ -39,6 +39,7 @@ def make_job(rule, *, gpus=0, environment="torch", params=(), needed=True, **wil
         log=None,
         benchmark=f"{rule}.tsv",
         needed=needed,
+        changed="",
         mark=None,
     )
 

@@ -39,7 +39,7 @@ class Folder:
     def folder(self):
         return self.path
 
-    def job(self, *, needed=True, mark=None, output=False, log=None, benchmark=None):
+    def job(self, *, needed=True, changed="", mark=None, output=False, log=None, benchmark=None):
         """Add a job; `log` is the text of its log, `benchmark` seconds from then to its own."""
         for name, there in (("out.txt", output), ("job.log", log), ("job.tsv", benchmark)):
             if there is not None and there is not False:
@@ -58,6 +58,7 @@ class Folder:
             log="job.log",
             benchmark="job.tsv",
             needed=needed,
+            changed=changed,
             mark=mark,
         )
         self.jobs.append(job)
@@ -84,8 +85,10 @@ def test_what_was_never_tried_waits(folder):
 
 
 def test_what_is_there_but_would_be_made_anew_is_outdated(folder):
-    folder.job(output=True, log="all is well\n", benchmark=5)
-    assert folder.stands() == ("outdated", "")
+    folder.job(output=True, log="all is well\n", benchmark=5, changed="its settings")
+    assert folder.stands() == ("outdated", "its settings")
+    text = report(standings(folder, NOBODY))
+    assert text.endswith("outdated with all that follows:\n  make_text (1): its settings")
 
 
 def test_an_output_that_somebody_deleted_waits(folder):
@@ -323,6 +326,7 @@ def test_it_says_of_a_real_folder_what_snakemake_would_do_and_changes_nothing(st
     }
     assert "broken  logs/broken.log\n    in.txt is bad. Mend it.\n" in found.stdout
     assert "never  logs/never.log\n    It was killed" in found.stdout
+    assert "\n  changed (1): its settings\n" in found.stdout
     assert content(folder) == before
 
     planned = snakemake(folder, "-n", "--config", "setting=2").stdout

@@ -69,6 +69,8 @@ class Job:
         Its files, below the folder; the last two may be None.
     needed
         Snakemake would run it: something it makes is missing and asked for, or it is outdated.
+    changed
+        What has changed since it was run, empty if nothing has but what other jobs make.
     mark
         None unless it was started and has not ended.
     """
@@ -84,6 +86,7 @@ class Job:
     log: str | None
     benchmark: str | None
     needed: bool
+    changed: str
     mark: Mark | None
 
     @property
@@ -214,11 +217,11 @@ def read_graph(
             for target in dag.targetjobs
             if target.is_norun
         }
-        jobs = [_job(job, dag.needrun(job), records) for job in found]
+        jobs = [_job(job, dag, records) for job in found]
         return Graph(folder, config_found, jobs, studies)
 
 
-def _job(job: Any, needed: bool, records: _Records) -> Job:
+def _job(job: Any, dag: DAG, records: _Records) -> Job:
     return Job(
         rule=job.rule.name,
         wildcards=dict(job.wildcards_dict),
@@ -230,9 +233,20 @@ def _job(job: Any, needed: bool, records: _Records) -> Job:
         outputs=[str(path) for path in job.output],
         log=next(iter(map(str, job.log)), None),
         benchmark=None if job.benchmark is None else str(job.benchmark),
-        needed=needed,
+        needed=dag.needrun(job),
+        changed=_changed(dag.reason(job)),
         mark=records.mark(job.output),
     )
+
+
+def _changed(reason: Any) -> str:
+    found = {
+        "its script": reason.code_changed,
+        "its settings": reason.params_changed,
+        "which inputs it has": reason.input_changed,
+        "an input": reason.updated_input,
+    }
+    return ", ".join(what for what, is_so in found.items() if is_so)
 
 
 def _environment(job: Any) -> str:

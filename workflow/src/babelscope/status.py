@@ -48,7 +48,8 @@ class Standing:
         would make it anew. ``queued``: a cluster has it and has not begun. ``failed``: its last
         attempt ended without what it makes.
     text
-        Of a running job its progress, of a failed one its error, in one line.
+        Of a running job its progress, of a failed one its error, in one line; of an outdated one
+        what has changed.
     """
 
     job: Job
@@ -119,7 +120,7 @@ def _standing(job: Job, folder: Path, life: Life) -> Standing:
         silent = job.benchmark and f"{SILENT} Last line: {_last_line(log) or 'none'}"
         if text := _error(log) or silent:
             return Standing(job, "failed", text)
-    return Standing(job, "outdated" if present else "waiting")
+    return Standing(job, "outdated", job.changed) if present else Standing(job, "waiting")
 
 
 def _alive(job: Job, folder: Path, life: Life) -> State:
@@ -197,6 +198,12 @@ def report(found: Sequence[Standing]) -> str:
         listed = [one for one in found if one.state == state]
         if listed:
             parts.append("\n".join([f"{title}:", *_running(listed)]))
+    changed = Counter(
+        (one.job.rule, one.text) for one in found if one.state == "outdated" and one.text
+    )
+    if changed:
+        lines = [f"  {rule} ({number}): {text}" for (rule, text), number in changed.items()]
+        parts.append("\n".join(["changed, and so outdated with all that follows:", *lines]))
     failed = [one for one in found if one.state == "failed"]
     if failed:
         parts.append("\n".join(["failed:", *_failed(failed)]))
