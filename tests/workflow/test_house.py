@@ -148,7 +148,7 @@ def test_gpus_and_downloads_are_counted_and_capped():
 def test_the_cluster_groups_small_jobs_and_caps_downloads_only():
     """A cap of GPUs there would cut what a job asks for; Slurm counts them itself."""
     profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text("utf-8"))
-    assert profile["resources"] == {"download_slots": 2}
+    assert profile["resources"] == {"download_slots": 2, "turn": 1}
     small = {name for name, body in rules() if re.match("collect_|plot_|compute_", name)}
     assert small <= profile["groups"].keys()
     assert profile["group-components"].keys() < set(profile["groups"].values())

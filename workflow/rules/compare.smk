@@ -27,7 +27,7 @@ rule compute_cka:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=doubling(240),
+        runtime=doubling(60),
     params:
         code=digest(
             "representations/cka.py",
@@ -63,7 +63,7 @@ rule compute_rsa:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=doubling(240),
+        runtime=doubling(60),
     params:
         code=digest(
             "representations/rsa.py",
@@ -99,7 +99,7 @@ rule compute_isomorphism:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=doubling(240),
+        runtime=doubling(60),
     params:
         code=digest(
             "representations/isomorphism.py",
@@ -136,7 +136,7 @@ rule compute_retrieval:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=doubling(240),
+        runtime=doubling(60),
     params:
         code=digest(
             "representations/retrieval.py",
@@ -171,7 +171,7 @@ rule compute_uniformity:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=doubling(240),
+        runtime=doubling(60),
     params:
         code=digest(
             "representations/uniformity.py",
