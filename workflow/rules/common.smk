@@ -248,18 +248,23 @@ def training(path):
 def several_nodes():
     """Return what a training asks Slurm's executor for besides, if it is to run on several nodes.
 
-    A task per process, so that every node has the CPUs and GPUs of as many. With `mpi` the executor
-    leaves it to the job to start them.
+    A task per process, and as many on each node: on GPUs by their number, since Slurm takes only one of
+    both. With `mpi` the executor leaves it to the job to start them.
     """
-    nodes = settings.compute.nodes
-    if nodes == 1:
+    compute = settings.compute
+    if compute.nodes == 1:
         return {}
+    if GPUS:
+        tasks = {"tasks": compute.processes, "tasks_per_gpu": 1}
+    elif PER_NODE > 1:
+        tasks = {"tasks_per_node": PER_NODE}
+    else:
+        tasks = {"tasks": compute.processes}
     return {
         "mpi": "srun",
-        "nodes": nodes,
-        **({"tasks_per_node": PER_NODE} if PER_NODE > 1 else {"tasks": nodes}),
-        **({"tasks_per_gpu": 1} if GPUS else {}),
-        "cpus_per_task": settings.compute.training_threads,
+        "nodes": compute.nodes,
+        **tasks,
+        "cpus_per_task": compute.training_threads,
     }
 
 

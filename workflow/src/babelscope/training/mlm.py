@@ -421,7 +421,8 @@ def train_mlm(
     seed
         Of dropout; order and masks have the stream's.
     device
-        ``cpu`` or ``cuda``. Several processes, started by ``torchrun``, split each step's batch.
+        ``cpu`` or ``cuda``. Several processes split each step's batch; see
+        :mod:`babelscope.training.launching`.
     precision
         ``float32``, ``bf16`` or ``fp16`` (autocast; weights stay float32).
     reports

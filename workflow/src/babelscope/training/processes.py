@@ -18,7 +18,7 @@ BUCKET = 2**24  # numbers that are sent at once: few messages, and little memory
 
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """Join the processes that ``torch.distributed.run`` started, if it did, while the block runs.
+    """Join the processes of :mod:`~babelscope.training.launching`, if any, while the block runs.
 
     Parameters
     ----------
