@@ -31,6 +31,15 @@ def test_two_nodes_are_one_process_with_the_same_batch(finetuning):
     for column in ("step", "epoch", "split", "language", "tokens"):
         assert history[column].equals(expected[column])
     np.testing.assert_allclose(history.loss, expected.loss, rtol=1e-3)
-    for name, value in weights.items():
-        np.testing.assert_allclose(value, alone[name], atol=1e-3, err_msg=name)
+    assert difference(weights, alone) < 1e-4
     assert not two.checkpoints(1).exists()
+
+
+def difference(one, two):
+    """Return how far weights are apart, relative to their size.
+
+    The keys' biases are left out: attention does not depend on them, so rounding alone moves them.
+    """
+    names = [name for name in one if not name.endswith("key.bias")]
+    apart = sum(np.square(one[name] - two[name]).sum() for name in names)
+    return np.sqrt(apart / sum(np.square(two[name]).sum() for name in names))
