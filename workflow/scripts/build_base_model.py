@@ -2,11 +2,10 @@
 
 import shutil
 
-from transformers import AutoTokenizer
-
 from babelscope.config import Architecture
 from babelscope.jobs import job
 from babelscope.models.initialization import build_model
+from babelscope.models.loading import load_tokenizer
 from babelscope.training.launching import placement
 from babelscope.training.runs import Run, execute
 
@@ -14,7 +13,7 @@ with job(snakemake):
     params = snakemake.params
     start = f"{params.checkpoints}.start"  # where all nodes of a cluster see it
     housekeeping = {key: snakemake.resources[key] for key in ("save_steps", "report_to")}
-    tokenizer = AutoTokenizer.from_pretrained(snakemake.input.tokenizer, local_files_only=True)
+    tokenizer = load_tokenizer(snakemake.input.tokenizer)
     tokenizer.model_max_length = params.window
     tokenizer.save_pretrained(start)
     build_model(

@@ -90,7 +90,7 @@ def _syntax(codes: Sequence[str]) -> np.ndarray:
             "Install the environment as the README says.",
         )
     path = Path(package.submodule_search_locations[0]) / "data" / "feature_predictions.npz"
-    with np.load(path) as file:
+    with np.load(path, allow_pickle=False) as file:
         known = [str(code) for code in file["langs"]]
         columns = [at for at, name in enumerate(file["feats"]) if str(name).startswith("S_")]
         source = [str(name) for name in file["sources"]].index("predicted")

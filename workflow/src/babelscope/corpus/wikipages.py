@@ -94,7 +94,7 @@ class _Counted:
         self._raw = raw
         self.given = 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = 0, /) -> bytes:
         block = self._raw.read(max(size, BLOCK))
         self.given += len(block)
         if self.given > LARGEST:

@@ -144,8 +144,8 @@ def _weights(folder: Path) -> list[Path]:
     if not index.is_file():
         return sorted(folder.glob("model*.safetensors")) + dense
     listed = _object(index).get("weight_map")
-    names = set(listed.values()) if isinstance(listed, dict) and listed else {None}
-    if not all(isinstance(name, str) and fnmatch(name, SHARD) for name in names):
+    names = set(map(str, listed.values())) if isinstance(listed, dict) else set()
+    if not names or not all(fnmatch(name, SHARD) and "/" not in name for name in names):
         raise BabelscopeError(
             f"{index} names other files than {SHARD}, or none.", "Fetch or make the folder anew."
         )

@@ -134,11 +134,11 @@ def randomize_model(folder: str | Path, *, seed: int) -> "PreTrainedModel":
     seed of their own: with that of :func:`build_model` they would be the ones that a built model's
     training began with, and resemble what it ended with.
     """
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     kind = AutoModelForCausalLM if config.model_type in CAUSAL else AutoModelForMaskedLM
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(derive_seed(seed, "random"))
-        return kind.from_config(config, dtype=torch.float32).eval()
+        return kind.from_config(config, trust_remote_code=False, dtype=torch.float32).eval()
 
 
 def randomize_body(model: nn.Module, folder: str | Path, *, seed: int) -> None:

@@ -221,7 +221,9 @@ def _retrain_unigram(
     with TemporaryDirectory() as folder:
         source.save_pretrained(folder)
         Path(folder, "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), "utf-8")
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     tokenizer.name_or_path = source.name_or_path
     return tokenizer
 

@@ -82,15 +82,15 @@ def execute(run: Run) -> None:
 def perform(run: Run) -> None:
     """Do the work of one process of a run."""
     import torch
-    from transformers import AutoTokenizer
 
     from babelscope.models.anatomy import anatomy
+    from babelscope.models.loading import load_tokenizer
     from babelscope.models.removal import load_model
     from babelscope.training.data import TrainingStream, masking_of, validation_batches
     from babelscope.training.mlm import train_mlm
 
     torch.set_num_threads(run.threads)
-    tokenizer = AutoTokenizer.from_pretrained(run.model, local_files_only=True)
+    tokenizer = load_tokenizer(run.model)
     model = load_model(run.model)
     if anatomy(model).causal:
         if "mask_share" in run.settings:
