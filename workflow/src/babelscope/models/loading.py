@@ -202,8 +202,8 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
         if len(tokenizer) <= len(tokenizer.all_special_ids):
             raise ValueError(f"no vocabulary but {len(tokenizer)} special tokens")
         return tokenizer
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the tokenizers library raises nothing more special
         raise BabelscopeError(
-            f"{path} has no usable tokenizer ({str(error).strip().splitlines()[0]}).",
+            f"{path} has no usable tokenizer ({str(error).strip() or type(error).__name__}).",
             "Put tokenizer.json and tokenizer_config.json beside the model.",
         ) from error
