@@ -97,3 +97,10 @@ rule figures:
     """Every figure of the studies that the configuration names."""
     input:
         study_figures,
+
+
+# Who submits a job repeats it, with more memory and time. The Snakemakes inside it, two of them, would each
+# do so as well, in what it has: ten attempts in all of what fails each time.
+if workflow.remote_exec:
+    for named in workflow.rules:
+        named.restart_times = 0

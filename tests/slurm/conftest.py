@@ -170,7 +170,7 @@ class FineTuning:
             study=targets[0],
         )
 
-    def until(self, holds: Callable[[], Any], seconds: float = 300) -> Any:
+    def until(self, holds: Callable[[], Any], seconds: float = 600) -> Any:
         """Wait until something holds, and return it; fail if Snakemake ends before."""
         last = time.monotonic() + seconds
         while not (found := holds()):
@@ -180,7 +180,7 @@ class FineTuning:
             time.sleep(0.05)
         return found
 
-    def finish(self, seconds: float = 300) -> None:
+    def finish(self, seconds: float = 900) -> None:
         """Wait for the end of the run, which must be a good one."""
         assert self.main is not None
         assert self.main.wait(seconds) == 0, self.said()

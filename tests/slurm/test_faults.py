@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "workflow" / "src"
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
 # Started with every Python: takes memory in the middle of a training, and the first time stops it
 # there, or it might be over before Slurm looks.
@@ -60,12 +60,17 @@ def test_jobs_that_are_told_to_stop_lose_no_step(finetuning):
         3: lambda job: slurm("scontrol", "update", f"jobid={job}", "EndTime=now+1"),
         4: lambda job: slurm("scancel", "--signal=USR1", job),
     }
-    tuning = finetuning("told", max_steps=1500)
+    tuning = finetuning("told", max_steps=600)
     tuning.start(list(faults))
-    jobs = {}
-    for seed in faults:
-        jobs[seed] = tuning.training(seed)
-        faults[seed](jobs[seed]["id"])
+    waiting = dict(faults)
+
+    def strike():
+        for seed in list(waiting):
+            if "step 20 of" in tuning.log(seed):
+                waiting.pop(seed)(tuning.jobs(seed)[-1]["id"])
+        return not waiting
+
+    tuning.until(strike)
     tuning.finish()
     states = {seed: [job["state"] for job in tuning.jobs(seed)] for seed in faults}
     assert states == {
@@ -76,7 +81,7 @@ def test_jobs_that_are_told_to_stop_lose_no_step(finetuning):
     }
     assert tuning.jobs(2)[0]["facts"]["Restarts"] == "1"
     for seed in faults:
-        assert 20 <= tuning.resumed(seed) < 1500
+        assert 20 <= tuning.resumed(seed) < 600
         assert_undisturbed(tuning, seed)
 
 
@@ -97,7 +102,7 @@ def test_a_job_out_of_memory_gets_more_and_goes_on(finetuning, tmp_path, monkeyp
 
 def test_a_job_gives_way_and_survives_its_node(cluster, finetuning):
     """Preempted, it loses no step; when the node dies, those since its last checkpoint."""
-    tuning = finetuning("moved", max_steps=1500, save_steps=50)
+    tuning = finetuning("moved", max_steps=600, save_steps=50)
     asked = {"slurm_partition": "spare", "slurm_extra": "'--nodelist=c2'", "mem_mb": 40000}
     tuning.start([1], "--set-resources", *(f"finetune_mlm:{k}={v}" for k, v in asked.items()))
     job = tuning.training(1)["id"]
