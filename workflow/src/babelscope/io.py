@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 DAMAGED = (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError)  # what decompression raises
+# Arrow's own errors are among these; pandas trusts what a table says of its columns.
+DAMAGED_TABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError)
 ZSTD_BLOCK = 2**12  # bytes; no more than 128 MiB can come out of them, as from 4 bytes 128 KiB
 SMALL, DENSEST = 2**26, 200  # bytes of text, and for each compressed byte so many more
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that needs another one to be a character
@@ -210,9 +212,13 @@ def open_text(path: str | Path) -> Iterator[io.TextIOBase]:
 def _undecodable_line(path: Path) -> int:
     """Return the first line that is not UTF-8; a decoder knows only its place in some block."""
     number = 0
-    with suppress(*DAMAGED), _decompressed(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.decode(errors="ignore").encode() != line:
+    with (
+        suppress(*DAMAGED),
+        _decompressed(path) as stream,
+        io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="\n") as text,
+    ):
+        for number, line in enumerate(text, start=1):
+            if re.search("[\udc80-\udcff]", line):
                 return number
     return number + 1  # the line whose end is missing
 
@@ -328,13 +334,12 @@ def write_json(path: str | Path, document: Any) -> None:
 def read_table(path: str | Path) -> "pd.DataFrame":
     """Read a Parquet table; a damaged file is an error that names it."""
     import pandas as pd
-    import pyarrow as pa
 
     try:
         return pd.read_parquet(path)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except DAMAGED_TABLE as error:
         raise BabelscopeError(
             f"{path} is not a readable Parquet table ({error}).",
             "Delete it and run the same command again.",

@@ -247,7 +247,8 @@ def _read_xwinograd(file: str, code: str) -> Iterator[Found]:
             (one, *_, first), (other, *_, second) = candidates
             before, after = _around(row["sentence"], tokens, *span)
             fields = before.lstrip(), after.rstrip(), normalized(one), normalized(other)
-            label = "both or none" if first == second else str(int(second))
+            labels = int(first), int(second)
+            label = "both or none" if labels[0] == labels[1] else str(labels[1])
         except (ValueError, TypeError, LookupError) as error:
             raise BabelscopeError(
                 f"{place}: neither a pronoun nor two candidates can be made out ({error}).", REPAIR

@@ -165,7 +165,8 @@ def _steps(folder: Path) -> list[str]:
     path = folder / "modules.json"
     listed = read_json(path) if path.is_file() else []
     try:
-        return [one["path"] for one in listed if STEP.fullmatch(one["path"])]
+        paths = [one["path"] for one in listed if STEP.fullmatch(one["path"])]
+        return list(dict.fromkeys(paths))
     except (LookupError, TypeError) as error:
         raise BabelscopeError(
             f"{path} is no list of modules with their paths.", "Fetch or make the folder anew."
