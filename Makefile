@@ -8,7 +8,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 
-.PHONY: help install demo test test-slurm lint report bench clean plan status recover soak
+.PHONY: help install demo test test-slurm lint report bench clean plan status recover soak fuzz audit
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -68,6 +68,13 @@ report: install  ## results/report.html, one self-contained file
 
 bench: install  ## every benchmark against its baseline
 	$(BIN)/python -m benchmarks
+
+fuzz: install  ## read damaged files for SECONDS=60 and print what is not one error; READER= for one
+	PYTHONPATH=workflow/src $(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(if $(READER),--reader $(READER))
+
+# Without a network, that is said.
+audit:  ## known vulnerabilities of all that is pinned, by pip-audit in .venv-audit
+	@$(PYTHON) tests/audit.py
 
 clean:  ## delete what the workflow made
 	find results -mindepth 1 ! -path results/README.md -delete && rm -rf .snakemake
