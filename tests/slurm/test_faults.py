@@ -24,10 +24,11 @@ def swell():
     home = Path("results/models/demo-xlmr/.checkpoints/finetuned-s1")
     while not any(home.glob("checkpoint-*")):
         time.sleep(0.02)
+    first = not Path("swollen").exists()
+    Path("swollen").touch()
     global balloon
-    balloon = b"x" * 1_500_000_000
-    if not os.path.exists("stopped"):
-        Path("stopped").touch()
+    balloon = b"x" * 2_000_000_000
+    if first:
         os.kill(os.getpid(), signal.SIGSTOP)
 
 if any("finetune_mlm.py" in word for word in sys.orig_argv):
