@@ -399,7 +399,9 @@ def zipped(members: dict[str, bytes]) -> bytes:
 def fetch(server, patience, tmp_path):
     """Return a function that fetches archives as one corpus."""
 
-    def fetch(archives: dict[str, bytes], checksums: int | None = None) -> Path:
+    def fetch(
+        archives: dict[str, bytes], checksums: int | None = None, patience: Patience = patience
+    ) -> Path:
         server.files |= {f"x/{name}": content for name, content in archives.items()}
         sums = [hashlib.sha256(content).hexdigest() for content in archives.values()]
         fetch_corpus(
@@ -444,6 +446,72 @@ def test_every_archive_needs_a_checksum(fetch, server):
 def test_a_damaged_zip_archive(fetch):
     with pytest.raises(BabelscopeError, match=r"a\.zip"):
         fetch({"a.zip": zipped({"a": b"text" * 99})[:-30]})
+
+
+BOOK, OTHER_BOOK = (tar({"a.txt": content[4:]}) for content in (CONTENT, OTHER))
+
+
+@pytest.mark.parametrize(
+    ("answers", "ranges"),
+    [
+        ([{"status": 429, "headers": {"Retry-After": "3"}}], [None]),
+        ([{"status": 503}, {"status": 500}], [None]),
+        ([{"cut": 60_000}, {"cut": 30_000}], ["bytes=60000-", "bytes=90000-"]),
+        ([{"stall": 60_000}], ["bytes=60000-"]),
+        ([{"cut": 60_000}, {"ranges": False}], ["bytes=60000-"]),
+        ([{"body": OTHER_BOOK, "cut": 60_000}], ["bytes=60000-"]),
+        ([{"body": OTHER_BOOK, "cut": 60_000}, {"if_range": False}], ["bytes=60000-", None]),
+    ],
+    ids=["429", "503", "cut", "stall", "no ranges", "changed", "changed unnoticed"],
+)
+def test_an_archive_of_which_only_the_checksum_is_known(fetch, server, waits, answers, ranges):
+    """Not its size, as of a dump: an end that comes too early must be noticed all the same."""
+    server.plan("x/a.tar.gz", *answers)
+    hasty = Patience(attempts=4, total=600, timeout=(5, 0.3), sleep=waits.append)
+    folder = fetch({"a.tar.gz": BOOK}, patience=hasty)
+    assert (folder / "a.txt").read_bytes() == CONTENT[4:]
+    assert server.ranges_of("x/a.tar.gz")[-len(ranges) :] == ranges
+    assert len(waits) >= len(answers) - 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"body": OTHER_BOOK}, "has the sha256 .* instead of .* it is kept as"),
+        ({"body": PAGE, "headers": {"Content-Type": "text/html"}}, "HTML page instead of an"),
+        ({"body": BOOK[:-9]}, "has the sha256"),
+        ({"cut": 60_000, "ranges": False}, "given up"),
+        ({"status": 503}, "status 503; given up"),
+        ({"body": b""}, "the answer is empty; given up"),
+    ],
+    ids=["hash", "HTML", "short", "cut", "503", "empty"],
+)
+def test_an_archive_that_never_comes(fetch, server, tmp_path, answer, message):
+    server.answer_always("x/a.tar.gz", **answer)
+    with pytest.raises(BabelscopeError, match=message):
+        fetch({"a.tar.gz": BOOK})
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("note", ["[]", "{", "5", '{"checksum": 3}', '{"validator": "x"}'])
+def test_a_part_whose_note_is_damaged_is_not_continued(server, run, tmp_path, note):
+    (tmp_path / "partial").mkdir()
+    (tmp_path / "partial" / f"{NAME}.part").write_bytes(OTHER[:70_000])
+    (tmp_path / "partial" / f"{NAME}.part.json").write_text(note)
+    assert run() == CONTENT
+    assert server.ranges_of(PATH) == [None]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *({"Content-Length": "9" * 5000}, {"ETag": '"\xe9\xff"'}, {"ETag": '"a\r\n b"'}),
+        *({"Retry-After": "9" * 5000}, {"Last-Modified": "\x85"}, {"Content-Range": "bytes 9-"}),
+    ],
+)
+def test_headers_that_say_nothing(server, run, headers):
+    server.plan(PATH, {"cut": 60_000, "headers": headers}, {"status": 503, "headers": headers})
+    assert run() == CONTENT
 
 
 @pytest.fixture
