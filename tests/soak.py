@@ -31,7 +31,9 @@ BESIDE = {"logs", "benchmarks"}  # what has times in every line
 
 def main() -> int:
     """Run the study undisturbed, then under kills; the status is 1 if a result differs."""
-    parser = argparse.ArgumentParser(description="A study under random kills, compared with an undisturbed run.")
+    parser = argparse.ArgumentParser(
+        description="A study under random kills, compared with an undisturbed run."
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--config", type=Path, help="an overlay; the demo without")
@@ -89,6 +91,10 @@ def disturbed(folder: Path, command: list[str], length: float, random_: random.R
         tell(
             f"  {time.monotonic() - began:4.0f} s: ended with {process.returncode}; recover, {how}"
         )
+        if running.last_run(folder) is None:  # it was killed before its first job
+            start(folder, [*command, "--unlock"]).wait()
+            process = start(folder, command)
+            continue
         recovery = [sys.executable, "-m", "babelscope.recovery", "--how", how]
         process = start(folder, [*recovery, "--directory", str(folder)])
     return False

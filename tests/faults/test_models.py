@@ -253,6 +253,17 @@ def test_a_file_of_the_hub_with_flipped_bits(hub, fetch_from, folder, tmp_path):
     assert fetch_from() == hub.files[WEIGHTS]
 
 
+def test_a_file_of_the_hub_that_changes_between_two_ranges(hub, fetch_from, folder, tmp_path):
+    """The client puts the second part behind the first, of whatever file that was."""
+    whole = (folder / "model.safetensors").read_bytes()
+    hub.plan(WEIGHTS, {"headers": KEPT, "body": bytes(len(whole)), "cut": len(whole) // 2})
+    with pytest.raises(BabelscopeError, match=r"has the sha256 .* instead of"):
+        fetch_from()
+    assert hub.ranges_of(WEIGHTS)[-1] == f"bytes={len(whole) // 2}-"
+    assert not (tmp_path / "model").exists()
+    assert fetch_from() == whole
+
+
 @pytest.mark.parametrize("place", [TREE, WEIGHTS], ids=["list", "file"])
 def test_a_page_of_html_in_place_of_the_hub(hub, fetch_from, place, tmp_path):
     page = b"<!DOCTYPE html><title>Please log in</title>"

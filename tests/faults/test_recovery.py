@@ -72,7 +72,7 @@ def test_a_killed_snakemake_whose_job_runs_on(tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / ".snakemake" / "locks")  # as --unlock does
     refused = run(tmp_path)
     assert refused.returncode == 1
-    assert "was killed; of its jobs live on: build_demo (process" in refused.stderr
+    assert "has left jobs, which live on: build_demo (process" in refused.stderr
     assert the_job() == number
 
     recovery = [sys.executable, "-m", "babelscope.recovery", "--directory", str(tmp_path)]

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -160,10 +161,21 @@ def test_nobody_begins_beside_jobs_of_one_that_was_killed(tmp_path, start_job):
     job = start_job(0)
     wait_for(running.local_jobs)
     _, refused = begin(tmp_path, "ended").communicate()
-    assert "was killed; of its jobs live on:" in refused
+    assert "has left jobs, which live on:" in refused
     assert "Run `make recover`" in refused
     job.kill()
     job.wait()
+
+
+def test_slurm_s_jobs_are_looked_for_after_any_end(tmp_path, monkeypatch):
+    """A Snakemake that fails by itself leaves them running."""
+    begin(tmp_path, "ended").communicate()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(running, "live_jobs", lambda executor: [f"a job of {executor}"])
+    record = json.loads(running.RECORD.read_text()) | {"executor": "slurm"}
+    running.RECORD.write_text(json.dumps(record))
+    with pytest.raises(BabelscopeError, match="has left jobs, which live on: a job of slurm"):
+        running.begin("local")
 
 
 def test_a_record_that_was_cut_off_is_none(tmp_path):

@@ -65,7 +65,10 @@ def find_jobs(folder: str | Path, prefix: str = PREFIX) -> list[ClusterJob]:
     home = Path(folder).resolve()
     jobs = []
     for line in _ask("squeue", "--me", "--noheader", f"--format={FIELDS}").splitlines():
-        number, state, node, name, place, comment = line.split("|", 5)
+        cells = line.split("|", 5)
+        if len(cells) < 6:  # the rest of somebody's comment in several lines
+            continue
+        number, state, node, name, place, comment = cells
         if name.startswith(f"{prefix}_") and Path(place).resolve() == home:
             said = re.fullmatch(r"rule_(.+?)(?:_wildcards_(.*))?", comment)
             rule, wildcards = said.groups(default="") if said else (name, "")

@@ -24,7 +24,7 @@ def job(snakemake: Any) -> Iterator[None]:
     """Run a script's work with its log, its threads and its provenance record.
 
     Everything printed by this process and its children goes to the rule's log, whose lock they
-    hold: nobody else does the same work meanwhile. Before the work, inputs are compared with the
+    hold, by which others see that the job is alive. Before the work, inputs are compared with the
     records of the jobs that wrote them. A :class:`~babelscope.errors.BabelscopeError` is logged as
     one line, anything else with its traceback; either ends the job with exit status 1. On success
     a record is written beside every output.
@@ -87,7 +87,7 @@ def _redirect(path: str) -> None:
     BabelscopeError
         If another process does the same job and does not end.
     """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     if not hold(file, PATIENCE):
         raise BabelscopeError(
             f"Another process does this job already, and writes to {path}.",

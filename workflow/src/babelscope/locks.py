@@ -1,7 +1,7 @@
 """Locks on files that the system drops when their last holder dies, however it dies.
 
-They are those of ``flock``; `babelscope.training.checkpoints` says where they hold over the nodes of
-a cluster.
+They are those of ``flock``; `babelscope.training.checkpoints` says where they hold over the nodes
+of a cluster.
 """
 
 import errno
@@ -13,7 +13,8 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # the file system has no locks
+# The file system has no locks, or, on NFS, none on what may only be read.
+UNKNOWN = (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 PAUSE = 0.2  # seconds between two tries
 
 

@@ -78,6 +78,7 @@ def describe(
         "params": _plain(params),
         "babelscope": babelscope.__version__,
         "commit": _commit(),
+        "code": _code(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES if _version(name)},
         "device": _device(),
@@ -143,10 +144,12 @@ def is_finished(
 ) -> bool:
     """Return whether a job has done all its work, with these settings, from these inputs.
 
-    Its record, the last it writes, must stand beside every output and agree with all that is there.
+    Its record, the last it writes, must stand beside every output and agree with all that is there,
+    and be made by the code of today.
     """
     outputs = list(outputs)
     expected = {
+        "code": _code(),
         "rule": rule,
         "wildcards": dict(wildcards),
         "params": json.loads(json.dumps(_plain(params))),
@@ -209,6 +212,13 @@ def _commit() -> str | None:
     if commit.returncode:
         return None
     return commit.stdout.strip() + ("+" if status.stdout.strip() else "")
+
+
+def _code() -> str:
+    """Return a hash of the library and of the scripts beside it, changed or not."""
+    home = Path(babelscope.__file__).resolve().parents[2]
+    sources = sorted([*home.glob("src/babelscope/**/*.py"), *home.glob("scripts/*.py")])
+    return _whole({path.relative_to(home).as_posix(): _sha256(path) for path in sources}) or ""
 
 
 def _device() -> str:

@@ -146,7 +146,8 @@ def _go_on(folder: Path, how: Literal["wait", "cancel"]) -> int:
     if run is None:
         raise BabelscopeError(
             f"No Snakemake of this project has begun in {folder}.",
-            "Name another folder (--directory), or run snakemake itself.",
+            "Name another folder (--directory), or run snakemake itself; with --unlock once before,"
+            " if it was killed before its first job.",
         )
     source = str(Path(babelscope.__file__).parents[1])
     paths = [str(Path(run.python).parent), os.environ.get("PATH", "")]

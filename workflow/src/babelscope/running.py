@@ -125,9 +125,11 @@ def begin(executor: str) -> None:
             )
     descriptor = _claim(Path())
     before = last_run()
-    if before is not None and not before.ended and (alive := live_jobs(before.executor)):
+    # One that fails by itself leaves Slurm's jobs running.
+    left = before is not None and (not before.ended or before.executor == "slurm")
+    if left and (alive := live_jobs(before.executor)):
         raise BabelscopeError(
-            f"The last Snakemake in this folder was killed; of its jobs live on: {named(alive)}.",
+            f"The last Snakemake in this folder has left jobs, which live on: {named(alive)}.",
             "Run `make recover`: it waits for them or cancels them, and goes on.",
         )
     run = Run(
@@ -223,7 +225,7 @@ def _claim(folder: Path) -> int:
     """Return the open record of a folder, locked for this process."""
     path = folder / RECORD
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     if not hold(descriptor, PATIENCE):
         os.close(descriptor)
         raise BabelscopeError(
@@ -235,8 +237,9 @@ def _claim(folder: Path) -> int:
 
 def _write(descriptor: int, run: Run) -> None:
     """Write a record in place, since a lock is on the file and not on its name."""
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(asdict(run), indent=2).encode() + b"\n", 0)
+    content = json.dumps(asdict(run), indent=2).encode() + b"\n"
+    os.pwrite(descriptor, content, 0)  # first, so that a full disk leaves what was there
+    os.ftruncate(descriptor, len(content))
 
 
 def _end(descriptor: int, run: Run) -> None:

@@ -84,8 +84,17 @@ def share(lock: int) -> None:
     ----------
     lock
         What :func:`locked` yielded.
+
+    Raises
+    ------
+    BabelscopeError
+        If another process has taken the folder meanwhile.
     """
-    hold(lock, 0, shared=True)
+    if not hold(lock, 0, shared=True):
+        raise BabelscopeError(
+            "Another process has taken the checkpoints of this training.",
+            "Wait for it to end, or stop it.",
+        )
 
 
 @contextmanager
@@ -195,7 +204,7 @@ def writing(folder: str | Path, step: int, best_step: int | None) -> Iterator[Pa
 
     Checksums are added, so that a later flipped bit, in the best weights too, is noticed.
     """
-    with atomic(Path(folder) / f"checkpoint-{step:09d}") as path:
+    with atomic(checkpoint_path(folder, step)) as path:
         path.mkdir()
         yield path
         best = best_path(folder, best_step or 0)
@@ -209,9 +218,19 @@ def writing(folder: str | Path, step: int, best_step: int | None) -> Iterator[Pa
 
 
 def _best_of(checkpoint: Path) -> int | None:
-    with suppress(BabelscopeError):  # damaged since
+    with suppress(BabelscopeError, KeyError, TypeError):  # damaged since
         return read_json(checkpoint / PROGRESS)["best_step"]
     return None
+
+
+def checkpoint_path(folder: str | Path, step: int) -> Path:
+    """Return where the state after a step is kept."""
+    return Path(folder) / f"checkpoint-{step:09d}"
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return after which step a checkpoint was written."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def best_path(folder: str | Path, step: int) -> Path:

@@ -36,6 +36,7 @@ from babelscope.training.processes import (
     agreed,
     is_sharded,
     largest,
+    newest_of_all,
     rank,
     wait,
     whole,
@@ -359,7 +360,7 @@ class _Training:
         with torch.no_grad():
             for weight, mask in self.masked.values():
                 weight.mul_(mask)
-        last = checkpoints.newest(store) if store is not None else None
+        last = newest_of_all(store, self.device) if store is not None else None
         if last is not None:
             self._resume(last)
 

@@ -34,7 +34,7 @@ from babelscope.progress import step_line
 from babelscope.seeds import derive_seed
 from babelscope.training import checkpoints
 from babelscope.training.data import Batch, TrainingStream
-from babelscope.training.processes import wait
+from babelscope.training.processes import newest_of_all, wait
 from babelscope.training.schedules import learning_rate_factor, steps_of
 from babelscope.training.signals import SIGNALS, heeding_signals
 from babelscope.training.state import (
@@ -448,7 +448,7 @@ def train_mlm(
     trainer = MlmTrainer(
         model, stream, validation, settings, Path(folder), arguments, callbacks=callbacks
     )
-    last = checkpoints.newest(folder)
+    last = newest_of_all(folder, device)
     with heeding_signals():
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if trainer.stopped_by:

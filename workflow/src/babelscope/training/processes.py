@@ -4,15 +4,21 @@ With a single process every function here does nothing, or returns what it was g
 """
 
 import os
+import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed, nn
 
+from babelscope.errors import BabelscopeError
 from babelscope.models.anatomy import anatomy
+from babelscope.training import checkpoints
 
+PATIENCE = 120  # seconds until a shared file system shows what another node wrote
 BUCKET = 2**24  # numbers that are sent at once: few messages, and little memory
 
 
@@ -76,6 +82,33 @@ def agreed(values: Sequence[float], device: str) -> list[float]:
     tensor = torch.tensor(values, dtype=torch.float64, device=device)
     distributed.broadcast(tensor, 0)
     return tensor.tolist()
+
+
+def newest_of_all(folder: str | Path, device: str) -> Path | None:
+    """Return the newest checkpoint that the first process can read, for all of them.
+
+    A shared file system may show a folder to one node later than to another; whoever chose for
+    itself could go on from another step.
+
+    Raises
+    ------
+    BabelscopeError
+        If a process does not see the checkpoint.
+    """
+    found = checkpoints.newest(folder) if rank() == 0 else None
+    step = int(agreed([-1 if found is None else checkpoints.step_of(found)], device)[0])
+    if step < 0:
+        return None
+    path = checkpoints.checkpoint_path(folder, step)
+    last = time.monotonic() + PATIENCE
+    while not (path / checkpoints.PROGRESS).is_file():
+        if time.monotonic() > last:
+            raise BabelscopeError(
+                f"{path} is there, but not on {socket.gethostname()}.",
+                "All nodes must share the folder of results.",
+            )
+        time.sleep(1)
+    return path
 
 
 class _Gather(torch.autograd.Function):
