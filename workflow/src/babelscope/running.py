@@ -126,8 +126,11 @@ def begin(executor: str) -> None:
     descriptor = _claim(Path())
     before = last_run()
     # One that fails by itself leaves Slurm's jobs running.
-    left = before is not None and (not before.ended or before.executor == "slurm")
-    if left and (alive := live_jobs(before.executor)):
+    if (
+        before is not None
+        and (not before.ended or before.executor == "slurm")
+        and (alive := live_jobs(before.executor))
+    ):
         raise BabelscopeError(
             f"The last Snakemake in this folder has left jobs, which live on: {named(alive)}.",
             "Run `make recover`: it waits for them or cancels them, and goes on.",

@@ -97,7 +97,7 @@ def launch(module: str, run: Any, folder: Path, lock: int) -> None:
 
 def _meeting_place(host: str) -> Any:
     """Return a store on this machine, at a port that the system chose as it opened it."""
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # pyright: ignore
 
     return TCPStore(host, 0, is_master=True, wait_for_workers=False)
 
