@@ -48,7 +48,7 @@ def pip_audit(tmp_path, monkeypatch):
         ([CLEAN, FLAWED], "", 1, 1, "b 2: CVE-2026-1, mended in 2.1\n2 packages audited, 1 known"),
         ([CLEAN, SKIPPED], "", 0, 0, "not audited: c\n1 packages audited"),
         ([SKIPPED], "", 0, 0, "^Nothing was audited: the service knows none.*not found"),
-        (None, UNREACHABLE, 1, 0, r"^Nothing was audited: the advisory service .*advisories\.example"),
+        (None, UNREACHABLE, 1, 0, r"^Nothing was audited: the advisory .*advisories\.example"),
         (None, "pip_audit._service.interface.ServiceError: 503\n", 1, 0, "^Nothing was audited"),
         (None, "usage: pip-audit\nerror: no such option\n", 2, 2, "^pip-audit failed: error: no"),
         (None, "", 3, 2, "^pip-audit failed: no reason given"),
