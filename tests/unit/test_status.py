@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import re
 import subprocess
@@ -153,7 +154,7 @@ def test_a_mark_and_a_sign_of_life_mean_running(folder, sign):
     "life",
     [
         NOBODY,
-        Life(time.time() + 60, ()),  # a Snakemake that came later
+        Life(math.inf, ()),  # a Snakemake that came later
         Life(None, (ClusterJob("8", "make_text", "xlmr_de", "RUNNING", "n"),)),
     ],
     ids=["nobody", "later", "another"],
