@@ -285,8 +285,8 @@ def cluster() -> Iterator[Cluster]:
         subprocess.run([up[0].replace("-up", "-down"), str(FOLDER)], check=True)
 
 
-@pytest.fixture
-def finetuning(cluster, tmp_path, make_model) -> Iterator[Callable[..., FineTuning]]:
+@pytest.fixture(scope="module")
+def finetuning(cluster, tmp_path_factory, make_model) -> Iterator[Callable[..., FineTuning]]:
     """Give a function that lays out fine-tunings in a folder; see :class:`FineTuning`."""
     from transformers import XLMRobertaTokenizer
 
@@ -295,7 +295,7 @@ def finetuning(cluster, tmp_path, make_model) -> Iterator[Callable[..., FineTuni
     tokenizer = XLMRobertaTokenizer(vocab=[(piece, 0.0) for piece in pieces])
 
     def make(name: str, dropout: float = 0.1, **changes: Any) -> FineTuning:
-        folder = tmp_path / name
+        folder = tmp_path_factory.mktemp("run") / name
         folder.mkdir()
         model = make_model("xlm-roberta")
         model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = dropout

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ SOURCE = ROOT / "workflow" / "src"
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
+FAULTS = {
+    "scancel": lambda job: slurm("scancel", job),
+    "requeue": lambda job: slurm("scontrol", "requeue", job),
+    "time limit": lambda job: slurm("scontrol", "update", f"jobid={job}", "EndTime=now+1"),
+    "SIGUSR1": lambda job: slurm("scancel", "--signal=USR1", job),
+}
 # Started with every Python: takes memory in the middle of a training, and the first time stops it
 # there, or it might be over before Slurm looks.
 BALLOON = """
@@ -31,15 +38,98 @@ def swell():
     if first:
         os.kill(os.getpid(), signal.SIGSTOP)
 
-if any("finetune_mlm.py" in word for word in sys.orig_argv):
+if Path.cwd().name == "memory" and any("finetune_mlm.py" in word for word in sys.orig_argv):
     threading.Thread(target=swell, daemon=True).start()
 """
 
 
-def slurm(*command: str | int) -> str:
+def slurm(*command: str | int | Path) -> str:
     return subprocess.run(
         [str(word) for word in command], capture_output=True, text=True, check=True
     ).stdout
+
+
+@pytest.fixture(scope="module")
+def runs(cluster, finetuning, tmp_path_factory):
+    """Return trainings that are struck by faults, all at once: most of the time is waiting.
+
+    Of each what it is, and the future of what tests cannot see in the end, by name.
+    """
+    home = tmp_path_factory.mktemp("sitecustomize")
+    (home / "sitecustomize.py").write_text(BALLOON, "utf-8")
+    tunings = {
+        "told": finetuning("told", max_steps=600),
+        "memory": finetuning("memory", save_steps=20),
+        "node": finetuning("node", max_steps=600, save_steps=50),
+    }
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
+        patch.setenv("PYTHONPATH", str(home))
+        done = {
+            "told": pool.submit(stop_in_four_ways, tunings["told"]),
+            "memory": pool.submit(run_out_of_memory, tunings["memory"]),
+            "node": pool.submit(preempt_and_kill_node, tunings["node"], cluster),
+        }
+        yield {name: (tunings[name], run) for name, run in done.items()}
+
+
+def asking_for(**resources: str | int) -> list[str]:
+    """Return options that change what Slurm is asked for."""
+    return ["--set-resources", *(f"finetune_mlm:{key}={x}" for key, x in resources.items())]
+
+
+def stop_in_four_ways(tuning) -> None:
+    """Do to each of four jobs one of the faults, once it trains."""
+    waiting = dict(enumerate(FAULTS.values(), start=1))
+    tuning.start(list(waiting), *asking_for(mem_mb=4000, slurm_extra="'--nodelist=c1'"))
+
+    def strike():
+        for seed in list(waiting):
+            if "step 20 of" in tuning.log(seed):
+                waiting.pop(seed)(tuning.jobs(seed)[-1]["id"])
+        return not waiting
+
+    tuning.until(strike)
+    tuning.finish()
+
+
+def run_out_of_memory(tuning) -> None:
+    tuning.start([1], *asking_for(mem_mb="2000*2**(attempt-1)", slurm_extra="'--nodelist=c1'"))
+    tuning.finish()
+
+
+def preempt_and_kill_node(tuning, cluster) -> int:
+    """Let a job give way to another, and then its node die; return where it had given way."""
+    tuning.start(
+        [1], *asking_for(slurm_partition="spare", slurm_extra="'--nodelist=c2'", mem_mb=40000)
+    )
+    job = tuning.training(1)["id"]
+    slurm(
+        *("sbatch", "--partition=cpu", "--nodelist=c2", "--mem=40000", "--time=5"),
+        *("--output=/dev/null", "--wrap=sleep 1"),
+    )
+    tuning.until(lambda: "resuming after" in tuning.log(1))
+    given_way = tuning.resumed(1)
+    tuning.training(1, step=(given_way // 50 + 2) * 50)  # a later checkpoint is there
+    kill_node(cluster, "c2", job)
+    try:
+        slurm("scontrol", "update", "nodename=c2", "state=down", "reason=test")
+        slurm("scontrol", "update", f"jobid={job}", "ReqNodeList=c1")
+        tuning.finish()
+    finally:
+        slurm(ROOT / "tests/slurm/cluster-up.sh", cluster.folder)
+    return given_way
+
+
+def kill_node(cluster, node: str, job: int) -> None:
+    """End at once all that runs on a node of its one job, and its daemon."""
+    os.kill(int((cluster.folder / f"{node}.pid").read_text()), signal.SIGKILL)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (process / "environ").read_bytes() + b"\0" + (process / "cmdline").read_bytes()
+        except OSError:  # it ended meanwhile
+            continue
+        if f"SLURM_JOB_ID={job}\0".encode() in told or f"slurmstepd: [{job}.".encode() in told:
+            os.kill(int(process.name), signal.SIGKILL)
 
 
 def assert_undisturbed(tuning, seed: int) -> None:
@@ -53,46 +143,26 @@ def assert_undisturbed(tuning, seed: int) -> None:
     assert not tuning.checkpoints(seed).exists()
 
 
-def test_jobs_that_are_told_to_stop_lose_no_step(finetuning):
-    """They save where they are: nothing else did, and they go on from there."""
-    faults = {
-        1: lambda job: slurm("scancel", job),
-        2: lambda job: slurm("scontrol", "requeue", job),
-        3: lambda job: slurm("scontrol", "update", f"jobid={job}", "EndTime=now+1"),
-        4: lambda job: slurm("scancel", "--signal=USR1", job),
-    }
-    tuning = finetuning("told", max_steps=600)
-    tuning.start(list(faults))
-    waiting = dict(faults)
-
-    def strike():
-        for seed in list(waiting):
-            if "step 20 of" in tuning.log(seed):
-                waiting.pop(seed)(tuning.jobs(seed)[-1]["id"])
-        return not waiting
-
-    tuning.until(strike)
-    tuning.finish()
-    states = {seed: [job["state"] for job in tuning.jobs(seed)] for seed in faults}
-    assert states == {
-        1: ["CANCELLED", "COMPLETED"],
-        2: ["COMPLETED"],
-        3: ["TIMEOUT", "COMPLETED"],
-        4: ["FAILED", "COMPLETED"],
-    }
-    assert tuning.jobs(2)[0]["facts"]["Restarts"] == "1"
-    for seed in faults:
-        assert 20 <= tuning.resumed(seed) < 600
-        assert_undisturbed(tuning, seed)
+@pytest.mark.parametrize(("seed", "fault"), list(enumerate(FAULTS, start=1)))
+def test_a_job_that_is_told_to_stop_loses_no_step(runs, seed, fault):
+    """It saves where it is, which nothing else did, and goes on from there."""
+    tuning, done = runs["told"]
+    done.result()
+    assert [job["state"] for job in tuning.jobs(seed)] == {
+        "scancel": ["CANCELLED", "COMPLETED"],
+        "requeue": ["COMPLETED"],
+        "time limit": ["TIMEOUT", "COMPLETED"],
+        "SIGUSR1": ["FAILED", "COMPLETED"],
+    }[fault]
+    assert tuning.jobs(seed)[0]["facts"]["Restarts"] == ("1" if fault == "requeue" else "0")
+    assert 20 <= tuning.resumed(seed) < 600
+    assert_undisturbed(tuning, seed)
 
 
-def test_a_job_out_of_memory_gets_more_and_goes_on(finetuning, tmp_path, monkeypatch):
+def test_a_job_out_of_memory_gets_more_and_goes_on(runs):
     """It is killed at once, and loses the steps since its last checkpoint, no more."""
-    (tmp_path / "sitecustomize.py").write_text(BALLOON, "utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    tuning = finetuning("swollen", save_steps=20)
-    tuning.start([1], "--set-resources", "finetune_mlm:mem_mb=2000 * 2 ** (attempt - 1)")
-    tuning.finish()
+    tuning, done = runs["memory"]
+    done.result()
     killed, retried = tuning.jobs(1)
     assert killed["state"] in ("FAILED", "CANCELLED", "OUT_OF_MEMORY")
     assert (killed["memory"], retried["memory"]) == (2000, 4000)
@@ -101,45 +171,16 @@ def test_a_job_out_of_memory_gets_more_and_goes_on(finetuning, tmp_path, monkeyp
     assert_undisturbed(tuning, 1)
 
 
-def test_a_job_gives_way_and_survives_its_node(cluster, finetuning):
+def test_a_job_gives_way_and_survives_its_node(runs):
     """Preempted, it loses no step; when the node dies, those since its last checkpoint."""
-    tuning = finetuning("moved", max_steps=600, save_steps=50)
-    asked = {"slurm_partition": "spare", "slurm_extra": "'--nodelist=c2'", "mem_mb": 40000}
-    tuning.start([1], "--set-resources", *(f"finetune_mlm:{k}={v}" for k, v in asked.items()))
-    job = tuning.training(1)["id"]
-    slurm(
-        *("sbatch", "--partition=cpu", "--nodelist=c2", "--mem=40000", "--time=5"),
-        *("--output=/dev/null", "--wrap=sleep 1"),
-    )
-    tuning.until(lambda: "resuming after" in tuning.log(1))
-    assert tuning.jobs(1)[0]["facts"]["Restarts"] == "1"
-    given_way = tuning.resumed(1)
+    tuning, done = runs["node"]
+    given_way = done.result()
     assert given_way >= 20
-    tuning.training(1, step=(given_way // 50 + 2) * 50)  # a later checkpoint is there
-    kill_node(cluster, "c2", job)
-    try:
-        slurm("scontrol", "update", "nodename=c2", "state=down", "reason=test")
-        slurm("scontrol", "update", f"jobid={job}", "ReqNodeList=c1")
-        tuning.finish()
-    finally:
-        slurm(ROOT / "tests/slurm/cluster-up.sh", cluster.folder)
     (ended,) = tuning.jobs(1)
     assert (ended["state"], ended["nodes"]) == ("COMPLETED", "c1")
     assert ended["facts"]["Restarts"] == "2"
     assert tuning.resumed(1) > given_way
     assert_undisturbed(tuning, 1)
-
-
-def kill_node(cluster, node: str, job: int) -> None:
-    """End at once all that runs on a node of its one job, and its daemon."""
-    os.kill(int((cluster.folder / f"{node}.pid").read_text()), signal.SIGKILL)
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            told = (process / "environ").read_bytes() + b"\0" + (process / "cmdline").read_bytes()
-        except OSError:  # it ended meanwhile
-            continue
-        if f"SLURM_JOB_ID={job}\0".encode() in told or f"slurmstepd: [{job}.".encode() in told:
-            os.kill(int(process.name), signal.SIGKILL)
 
 
 HOLD = """
