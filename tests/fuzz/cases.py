@@ -17,7 +17,7 @@ from tests.fuzz.readers import Files, Reader
 LONGEST = 6000  # characters of a message
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lambda content: lzma.compress(content, preset=0),
-    ".gz": lambda content: gzip.compress(content, 1),
+    ".gz": lambda content: gzip.compress(content, 1, mtime=0),
     ".zst": lambda content: zstandard.compress(content, 1),
     ".bz2": lambda content: bz2.compress(content, 1),
 }

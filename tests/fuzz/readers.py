@@ -2,6 +2,7 @@
 
 import bz2
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -53,7 +54,7 @@ DATE = "20260101"
 SIZES = {"articles": 60, "sentences": 20, "ner": 12, "nli": 12, "pairs": 8, "sts": 8, "topics": 24}
 SIZES |= {"reading": 4, "instructions": 24, "choices": 8}
 UNSEEN = ("kk", "ug")  # languages of Kardes-NLU
-HEAD = 40  # lines of each file
+HEAD = 41  # lines of each file
 TYPES = ["LOC", "ORG", "PER", "MISC"]
 
 Files = dict[str, bytes]  # by name
@@ -415,7 +416,6 @@ def _translated(roots: Sequence[Path]) -> list[Reader]:
         found, _ = read_mining(named, parts=parts)
         _store(found, _first(paths))
 
-    bucc = {"1.txt": "zh.xz", "2.txt": "en.xz", "3.txt": "gold"}
     return [
         Reader(
             "bitext.tsv",
@@ -425,13 +425,30 @@ def _translated(roots: Sequence[Path]) -> list[Reader]:
         Reader("bitext.moses", [sides], bitext),
         Reader(
             "mining.bucc",
-            [
-                *_sets(roots, {k: f"bitext/bucc2018/zh-en.dev.{v}" for k, v in bucc.items()}),
-                mined,
-            ],
+            [*_mined(roots), mined],
             mining,
         ),
     ]
+
+
+def _mined(roots: Sequence[Path]) -> list[Files]:
+    """Return some gold pairs of BUCC among the sentences that they are of, and some others."""
+    found = []
+    for root in roots:
+        home = root / "bitext" / "bucc2018"
+        if not home.is_dir():
+            continue
+        gold = _head(home / "zh-en.dev.gold", 12).decode()
+        files: Files = {}
+        for number, language in enumerate(("zh", "en"), start=1):
+            lines = _head(home / f"zh-en.dev.{language}.xz", 20_000).decode().splitlines(True)
+            wanted = {line.split("\t")[number - 1] for line in gold.splitlines()}
+            kept = [
+                line for line in lines if line.partition("\t")[0] in wanted or line in lines[:20]
+            ]
+            files[f"{number}.txt"] = "".join(kept).encode()
+        found.append(files | {"3.txt": gold.encode()})
+    return found
 
 
 def _choices(roots: Sequence[Path]) -> list[Reader]:
@@ -627,10 +644,10 @@ def _excerpt(path: Path, most: int = 8) -> bytes:
 def _archives() -> list[Reader]:
     """Return the reader of archives; some of these must be refused as they are."""
     zipped, tarred = io.BytesIO(), io.BytesIO()
-    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(zipped, "w") as archive:
         for member in ("a/b.txt", "c.tsv"):
-            archive.writestr(member, "text\n" * 20)
-    with tarfile.open(fileobj=tarred, mode="w:gz") as archive:
+            archive.writestr(zipfile.ZipInfo(member), "text\n" * 20, zipfile.ZIP_DEFLATED)
+    with tarfile.open(fileobj=tarred, mode="w") as archive:
         for member in ("a/b.txt", "c.tsv"):
             one = tarfile.TarInfo(member)
             one.size = 100
@@ -652,7 +669,8 @@ def _archives() -> list[Reader]:
             new = set(home.parent.rglob("*")) - outside - {home / "out"}
             assert all((home / "out" / "in") in (path, *path.parents) for path in new), new
 
-    files = [{"a.zip": zipped.getvalue()}, {"a.tar.gz": tarred.getvalue()}]
+    files = [{"a.zip": zipped.getvalue()}]
+    files += [{"a.tar.gz": gzip.compress(tarred.getvalue(), mtime=0)}]
     return [Reader("archives", [*files, {"a.tar": plain.getvalue()}], read, BYTES, packed=False)]
 
 

@@ -6,6 +6,7 @@ Whatever is read ends well or by one of our errors, in one line.
 import os
 import re
 import signal
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -38,7 +39,7 @@ SLOW = ["extraction"]  # which starts processes; `make fuzz` does that
 QUIET = settings(
     derandomize=True,
     deadline=None,
-    max_examples=12,
+    max_examples=40,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -56,21 +57,53 @@ def no_fsync(monkeypatch):
 
 
 def test_every_reader_is_tried(readers):
-    real = {"ner.panx.real"}
-    assert {*NAMES, *SLOW} == set(readers) | real - real
+    assert {*NAMES, *SLOW} == set(readers)
+
+
+def read_damaged(reader: Reader, folder: Path, examples: int) -> None:
+    """Let a reader read so many sets of damaged files."""
+
+    @settings(QUIET, max_examples=examples)
+    @given(random=st.randoms(use_true_random=False))
+    def read(random):
+        home = folder / str(sum(1 for _ in folder.iterdir()))
+        home.mkdir()
+        run(reader, damage(reader, random, bombs=False), home)
+
+    read()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_damaged_files_are_read_or_refused(readers, name, tmp_path):
-    @QUIET
-    @given(random=st.randoms(use_true_random=False))
-    def read(random):
-        count = sum(1 for _ in tmp_path.iterdir())
-        home = tmp_path / str(count)
-        home.mkdir()
-        run(readers[name], damage(readers[name], random, bombs=False), home)
+    read_damaged(readers[name], tmp_path, 12)
 
-    read()
+
+REAL = [
+    *("parallel.tsv", "parallel.conllu", "ner.panx.real", "ner.conll", "nli.tsv", "examples"),
+    *("pairs.nli", "sts.semrel", "sts.stsb", "bitext.tsv", "mining.bucc", "choices.pawsx"),
+    *("choices.xcopa", "choices.xwinograd", "dump", "wikitext"),
+]
+
+
+@pytest.fixture(scope="module")
+def real_readers(readers, real_data, tmp_path_factory) -> dict[str, Reader]:
+    """Return readers with real files alone, of those that there are."""
+    both = find_readers(tmp_path_factory.mktemp("demo"), real_data)
+    own = {name: readers[name].seeds if name in readers else [] for name in both}
+    return {
+        name: reader._replace(seeds=[files for files in reader.seeds if files not in own[name]])
+        for name, reader in both.items()
+    }
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", REAL)
+def test_damaged_real_files_are_read_or_refused(real_readers, name, tmp_path):
+    reader = real_readers[name]
+    for number, files in enumerate(reader.seeds):
+        (tmp_path / f"whole-{number}").mkdir()
+        assert run(reader, pack(reader, files), tmp_path / f"whole-{number}") == ""
+    read_damaged(reader, tmp_path, 8)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("archives", "tables")])
@@ -94,7 +127,7 @@ markup = st.lists(
 ).map("".join)
 
 
-@settings(QUIET, max_examples=80)
+@QUIET
 @given(text=markup, title=st.text(max_size=4), language=st.sampled_from(["en", "zh", "ar"]))
 def test_markup_of_any_kind_becomes_clean_text(text, title, language):
     is_disambiguation(title, text, language)
@@ -131,7 +164,7 @@ cells = st.one_of(
 )
 
 
-@settings(QUIET, max_examples=60)
+@QUIET
 @given(rows=st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=3))
 def test_schemata_of_any_shape_are_read_or_refused(rows, tmp_path_factory):
     path = tmp_path_factory.mktemp("schemata") / "a.tsv"
@@ -142,7 +175,10 @@ def test_schemata_of_any_shape_are_read_or_refused(rows, tmp_path_factory):
         read_choices({"en/a": str(path)}, format="xwinograd", parts=parts, codes={"en": "en"})
 
 
-def test_the_same_number_damages_a_file_in_the_same_way():
+def test_the_same_number_damages_files_in_the_same_way(readers):
+    for name in ("archives", "records"):
+        one, two = (damage(readers[name], Random(f"x {n}")) for n in (7, 7))
+        assert one == two
     for ways in (TEXT, JSON):
         content = (CONFIG / "models.tsv").read_bytes()
         one, two = (mutate(content, Random("x 7"), ways) for _ in range(2))
