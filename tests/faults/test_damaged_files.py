@@ -14,7 +14,7 @@ import pytest
 import yaml
 import zstandard
 
-from babelscope.config import Model, load_settings, read_rows
+from babelscope.config import Corpus, Model, load_settings, read_rows
 from babelscope.corpus import bounded_wikiextractor, wikipages
 from babelscope.corpus.choices import read_choices
 from babelscope.corpus.cleaning import clean
@@ -450,6 +450,14 @@ def test_a_table_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "models.tsv").write_bytes(b"\xef\xbb\xbf" + whole)
     known = read_rows(ROOT / "config" / "models.tsv", Model)
     assert read_rows(tmp_path / "models.tsv", Model) == known
+
+
+def test_a_very_long_address(document):
+    row = dict.fromkeys(Corpus.model_fields, "") | {"name": "x", "kind": "reading"}
+    row |= {"format": "jsonl", "path": "{fetched}/a", "url": "x" * LONG}
+    with pytest.raises(ValueError, match="https addresses"):
+        Corpus.model_validate(row)
+    load_settings(document | {"dumps": document["dumps"] | {"source": "x" * LONG}})
 
 
 @pytest.fixture

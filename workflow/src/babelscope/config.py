@@ -58,7 +58,7 @@ TRANSLATORS = "m2m_100"
 
 PLACES = ("demo", "data_root", "fetched", "split", "lang", "code", "flores", "iso639_3")
 BRACES = re.compile(r"\{(?:" + "|".join(PLACES) + r"|(?:lang|code)[12])\}")  # in a corpus's path
-USER = re.compile(r"\w+://[^/?#]*@")  # an address with a user name or password
+USER = re.compile("://[^/?#]*@")  # an address with a user name or password
 ARCHIVE = re.compile(r"https?://[^/?#\s]+/\S*")
 NUMBER_OF_PATHS = {"lines": (2, 3), "moses": (1, 2), "bucc": (3,)}  # other formats have one
 LARGEST = 100_000  # values in a configuration, and
@@ -115,7 +115,7 @@ class Dumps(Section):
     def _complete(self) -> "Dumps":
         if not re.match(r"^(demo$|https?://|file:///|\.{0,2}/?[\w.])", self.source):
             raise ValueError("source must be demo, an http(s) URL, file:///folder or a folder")
-        if USER.match(self.source):
+        if USER.search(self.source):
             raise ValueError(
                 "source holds a user name or password, which would be written into records; take"
                 " it out and write it into the file .netrc in your home"

@@ -228,7 +228,7 @@ def persist(name: str, attempt: Callable[[], Result], patience: Patience, remedy
 
 def names_user(url: str) -> bool:
     """Tell whether an address holds a user name or password, which belong into no log."""
-    return re.match(r"\w+://[^/?#]*@", url) is not None
+    return re.search("://[^/?#]*@", url) is not None
 
 
 def said(error: BaseException) -> str:
