@@ -21,13 +21,15 @@ stop() {
     rm -f "$file"
 }
 
-if [ "$(readlink -f $link)" = "$folder/slurm.conf" ] && timeout 5 sinfo >/dev/null 2>&1; then
-    # Jobs outlive the daemons of their nodes, so they go first.
-    squeue --noheader --format %A | sort -u | xargs --no-run-if-empty scancel || true
-    for _ in {1..200}; do
-        [ -n "$(squeue --noheader)" ] || break
-        sleep 0.1
-    done
+if [ "$(readlink -f $link)" = "$folder/slurm.conf" ]; then
+    if timeout 5 sinfo >/dev/null 2>&1; then
+        # Jobs outlive the daemons of their nodes, so they go first.
+        squeue --noheader --format %A | sort -u | xargs --no-run-if-empty scancel || true
+        for _ in {1..200}; do
+            [ -n "$(squeue --noheader)" ] || break
+            sleep 0.1
+        done
+    fi
     rm -f $link
 fi
 for name in c1 c2 g1 slurmctld munged; do stop $name; done

@@ -58,8 +58,8 @@ def runs(cluster, finetuning, tmp_path_factory):
     home = tmp_path_factory.mktemp("sitecustomize")
     (home / "sitecustomize.py").write_text(BALLOON, "utf-8")
     tunings = {
-        "told": finetuning("told", max_steps=600),
-        "memory": finetuning("memory", save_steps=20),
+        "told": finetuning("told", max_steps=400),
+        "memory": finetuning("memory", max_steps=200, save_steps=20),
         "node": finetuning("node", max_steps=600, save_steps=50),
     }
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
@@ -155,7 +155,7 @@ def test_a_job_that_is_told_to_stop_loses_no_step(runs, seed, fault):
         "SIGUSR1": ["FAILED", "COMPLETED"],
     }[fault]
     assert tuning.jobs(seed)[0]["facts"]["Restarts"] == ("1" if fault == "requeue" else "0")
-    assert 20 <= tuning.resumed(seed) < 600
+    assert 20 <= tuning.resumed(seed) < 400
     assert_undisturbed(tuning, seed)
 
 

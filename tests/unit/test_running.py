@@ -178,6 +178,20 @@ def test_slurm_s_jobs_are_looked_for_after_any_end(tmp_path, monkeypatch):
         running.begin("local")
 
 
+def test_slurm_is_asked_only_about_jobs_of_its_own(tmp_path, monkeypatch):
+    """Its programs may be here while no controller is, and then a local run needs none."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BabelscopeError, match="there is no squeue on this machine"):
+        running.live_jobs("slurm")
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2; exit 1\n")
+    squeue.chmod(0o755)
+    assert running.live_jobs("local") == []
+    with pytest.raises(BabelscopeError, match="Try again when Slurm's controller answers"):
+        running.live_jobs("slurm")
+
+
 def test_a_record_that_was_cut_off_is_none(tmp_path):
     (tmp_path / ".snakemake").mkdir()
     (tmp_path / running.RECORD).write_text('{"python": ')

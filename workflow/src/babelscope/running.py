@@ -170,14 +170,22 @@ def note_end(descriptor: int, run: Run) -> None:
 
 
 def live_jobs(executor: str) -> list[cluster.ClusterJob | LocalJob]:
-    """Return the jobs that are alive in this folder: those in a cluster's queue, and all others.
+    """Return the jobs that are alive in this folder: those in Slurm's queue, and all others.
+
+    Parameters
+    ----------
+    executor
+        What the last Snakemake here started jobs with. Only if that is ``slurm``, Slurm is asked: a
+        run by other means begins when Slurm has no more jobs of this folder, and adds none.
 
     Raises
     ------
     BabelscopeError
         If the jobs are Slurm's, and Slurm does not answer or is not here.
     """
-    if executor == "slurm" and shutil.which("squeue") is None:
+    if executor != "slurm":
+        return [*local_jobs()]
+    if shutil.which("squeue") is None:
         raise BabelscopeError(
             "The jobs of this folder are Slurm's, and there is no squeue on this machine.",
             "Run the command where jobs are submitted.",
