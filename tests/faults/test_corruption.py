@@ -1,6 +1,8 @@
 """Intermediates that are damaged after they were written: named, and not used."""
 
+import ast
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -132,3 +134,64 @@ def test_a_job_is_finished_when_all_agrees_with_its_records(finished):
 def test_anything_else_is_not_finished(finished, tmp_path, spoil):
     spoil(tmp_path)
     assert not provenance.is_finished(**finished)
+
+
+def imported(path: Path) -> set[str]:
+    """Return the dotted names that a file imports, as Python's own parser reads them."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {one.name for one in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+    return {name for name in names if name.split(".")[0] == "babelscope"}
+
+
+def test_the_code_of_a_rule_is_all_that_its_script_imports():
+    scripts = sorted((provenance.HOME / "scripts").glob("*.py"))
+    assert len(scripts) > 60
+    for script in scripts:
+        found = provenance.sources(script)
+        library = {path for path in found if path != script}
+        modules = {
+            ".".join(path.relative_to(provenance.HOME / "src").with_suffix("").parts)
+            for path in library
+        }
+        known = {name.removesuffix(".__init__") for name in modules}
+        needed = {name for path in found for name in imported(path)}
+        tops = {name.rsplit(".", 1)[0] for name in needed} | needed
+        for name in tops:
+            there = provenance.HOME / "src" / name.replace(".", "/")
+            if there.with_suffix(".py").is_file() or (there / "__init__.py").is_file():
+                assert name in known, (script, name)
+        assert known <= tops | {"babelscope"} | {name.rsplit(".", 1)[0] for name in tops}, script
+
+
+def test_a_change_elsewhere_leaves_a_job_finished(finished, monkeypatch, tmp_path):
+    """A figure's new colours do not send a training that is done back to its start."""
+    scripts, library = tmp_path / "scripts", tmp_path / "src" / "babelscope"
+    for folder in (scripts, library):
+        folder.mkdir(parents=True)
+    (scripts / "make_it.py").write_text("from babelscope.used import (\n    first,\n)\n")
+    (library / "used.py").write_text("import babelscope.deep\n")
+    for name in ("__init__", "deep", "other"):
+        (library / f"{name}.py").write_text("")
+    monkeypatch.setattr(provenance, "HOME", tmp_path)
+
+    def is_finished():
+        provenance._code.cache_clear()
+        return provenance.is_finished(**finished)
+
+    assert not is_finished()  # the record is of no script
+    facts = finished | {"inputs": provenance.checked(finished["inputs"]), "seconds": 1.0}
+    for output in finished["outputs"]:
+        provenance.write_record(output, provenance.describe(**facts))
+    (library / "other.py").write_text("changed = True\n")
+    assert is_finished()
+    for changed in (library / "deep.py", library / "used.py", scripts / "make_it.py"):
+        before = changed.read_text()
+        changed.write_text(f"{before}changed = True\n")
+        assert not is_finished()
+        changed.write_text(before)
+        assert is_finished()
+    provenance._code.cache_clear()

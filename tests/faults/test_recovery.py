@@ -57,6 +57,26 @@ def the_job() -> int | None:
 
 
 @pytest.mark.slow
+def test_two_never_do_one_job_at_once(tmp_path, monkeypatch):
+    """Not even when everything that tells of the first has been removed by hand."""
+    monkeypatch.chdir(tmp_path)
+    main = start(tmp_path, command(), "first.log")
+    number = wait_for(the_job)
+    os.kill(number, signal.SIGSTOP)
+    main.kill()
+    main.wait()
+    shutil.rmtree(tmp_path / ".snakemake" / "locks")
+    (tmp_path / running.RECORD).unlink()
+    again = start(tmp_path, command("--rerun-incomplete"), "second.log")
+    shown = tmp_path / "second.log"
+    wait_for(lambda: "waiting for another process, which does the job of" in shown.read_text())
+    assert the_job() == number
+    os.kill(number, signal.SIGCONT)
+    assert again.wait() == 0, shown.read_text()
+    assert (tmp_path / TARGET).is_file()
+
+
+@pytest.mark.slow
 def test_a_killed_snakemake_whose_job_runs_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     main = start(tmp_path, command(), "first.log")

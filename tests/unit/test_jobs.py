@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from babelscope.locks import is_held, stand_in
+
 SOURCE = Path(__file__).resolve().parents[2] / "workflow" / "src"
 
 DONE = "a4c3ed04a95a3da14a9d235c83d868bed7c0f45cf7f3faa751ee8f50598d2211"  # of the word
@@ -18,7 +20,7 @@ from babelscope import jobs
 from babelscope.errors import BabelscopeError
 from babelscope.jobs import job
 
-jobs.PATIENCE = SECONDS
+jobs.GLANCE = jobs.PATIENCE = SECONDS
 
 snakemake = Namespace(log=["job.log"], threads=1, rule="make_text", wildcards={"lang": "en"},
                       params={"seed": 1} | PARAMS, resources={}, input=["in.txt"],
@@ -33,10 +35,10 @@ with job(snakemake):
 
 
 def run(
-    folder: Path, body: str, params: dict | None = None, patience: float = 9
+    folder: Path, body: str, params: dict | None = None, patience: float = 9, before: str = ""
 ) -> subprocess.CompletedProcess:
     (folder / "in.txt").write_text("hello")
-    code = SCRIPT.replace("BODY", body).replace("PARAMS", repr(params or {}))
+    code = before + SCRIPT.replace("BODY", body).replace("PARAMS", repr(params or {}))
     code = code.replace("SECONDS", str(patience))
     return subprocess.run(
         [sys.executable, "-c", code],
@@ -102,10 +104,30 @@ def test_a_damaged_input_is_one_error_before_the_work(tmp_path):
 
 def test_a_job_is_not_done_by_two_at_once(tmp_path):
     (tmp_path / "job.log").write_text("of the one that works")
-    with (tmp_path / "job.log").open("r+") as file:
+    with stand_in(tmp_path / "job.log").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         done = run(tmp_path, "pass", patience=0)
     assert done.returncode == 1
+    assert "waiting for another process, which does the job of job.log" in done.stderr
     assert "Another process does this job already, and writes to job.log" in done.stderr
     assert (tmp_path / "job.log").read_text() == "of the one that works"
     assert not (tmp_path / "out.txt").exists()
+
+
+LOOK = "from babelscope.locks import *; assert is_held(stand_in('job.log'))"
+NO_LINKS = """
+import os
+def link(*names):
+    raise PermissionError(1, "Operation not permitted")
+os.link = link
+"""
+
+
+@pytest.mark.parametrize("before", ["", NO_LINKS])
+def test_the_lock_stays_when_the_log_is_removed(tmp_path, before):
+    """As Snakemake does before it starts a job; also where a file system has no hard links."""
+    (tmp_path / "job.log").write_text("of an earlier attempt")
+    look = f"subprocess.run([{sys.executable!r}, '-c', {LOOK!r}], check=True)"
+    done = run(tmp_path, f"print('new'); {look}; Path('job.log').unlink(); {look}", before=before)
+    assert done.returncode == 0, (tmp_path / "job.log").read_text()
+    assert not is_held(stand_in(tmp_path / "job.log"))

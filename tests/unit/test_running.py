@@ -16,12 +16,12 @@ SOURCE = Path(__file__).resolve().parents[2] / "workflow" / "src"
 JOB = """
 import os, subprocess, sys, time
 from pathlib import Path
-from babelscope.locks import hold
+from babelscope.locks import hold, stand_in
 
 time.sleep(float(sys.argv[1]))
 log = Path("results/logs/make_text/en.log")
 log.parent.mkdir(parents=True, exist_ok=True)
-file = os.open(log, os.O_WRONLY | os.O_CREAT)
+file = os.open(stand_in(log), os.O_WRONLY | os.O_CREAT)
 assert hold(file, 0)
 os.dup2(file, 1)
 subprocess.run(["sleep", "60"])

@@ -18,6 +18,7 @@ import pytest
 from babelscope import running
 from babelscope.cluster import ClusterJob
 from babelscope.dag import Job, Mark
+from babelscope.locks import stand_in
 from babelscope.progress import step_line
 from babelscope.status import Life, life_in, report, standings
 
@@ -127,8 +128,8 @@ def test_only_an_error_tells_of_a_failure_where_there_is_no_benchmark(folder):
 
 @contextmanager
 def held(path):
-    """Hold the lock of a log, as a job does."""
-    with path.open("r+") as file:
+    """Hold the lock of a file, which is made if need be."""
+    with path.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -143,7 +144,7 @@ def test_a_mark_and_a_sign_of_life_mean_running(folder, sign):
     cluster = (ClusterJob(**job),) if sign.startswith("cluster") else ()
     scripts = {"make_text"} if sign == "script" else ()
     life = Life(now - 60 if sign == "snakemake" else None, cluster, scripts)
-    with held(folder.path / "job.log") if sign == "log" else nullcontext():
+    with held(stand_in(folder.path / "job.log")) if sign == "log" else nullcontext():
         assert folder.stands(life) == ("running", "step 3 of 10, 1.5 min left")
     if cluster:
         queued = ClusterJob(**job | {"state": "PENDING"})
@@ -202,7 +203,7 @@ def test_a_script_that_works_in_the_folder_is_seen(folder):
 def test_the_report_shows_counts_progress_and_errors(folder):
     folder.job(needed=False)
     folder.job(mark=Mark(time.time(), None), log=f"{STAMP} INFO {STEP}\n")
-    with held(folder.path / "job.log"):
+    with held(stand_in(folder.path / "job.log")):
         text = report(standings(folder, NOBODY))
     assert re.search(r"rule +done +running +failed +waiting +jobs", text)
     assert re.search(r"make_text +1 +1 +- +- +2", text)

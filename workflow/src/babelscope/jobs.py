@@ -7,15 +7,17 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from babelscope import provenance
 from babelscope.errors import BabelscopeError
 from babelscope.io import refuse_unwritable
-from babelscope.locks import hold
+from babelscope.locks import hold, stand_in
 
 logger = logging.getLogger("babelscope")
 
+GLANCE = 1  # seconds; others look for a moment whether a job is alive
 PATIENCE = 120  # seconds for another process to end; a server keeps locks of a dead node for 90
 
 
@@ -23,11 +25,12 @@ PATIENCE = 120  # seconds for another process to end; a server keeps locks of a 
 def job(snakemake: Any) -> Iterator[None]:
     """Run a script's work with its log, its threads and its provenance record.
 
-    Everything printed by this process and its children goes to the rule's log, whose lock they
-    hold, by which others see that the job is alive. Before the work, inputs are compared with the
-    records of the jobs that wrote them. A :class:`~babelscope.errors.BabelscopeError` is logged as
-    one line, anything else with its traceback; either ends the job with exit status 1. On success
-    a record is written beside every output.
+    Everything printed by this process and its children goes to the rule's log, together with which
+    they hold a lock: nobody does the same job meanwhile, and others see that it is alive. Before
+    the work, inputs are compared with the records of the jobs that wrote them. A
+    :class:`~babelscope.errors.BabelscopeError` is logged as one line, anything else with its
+    traceback; either ends the job with exit status 1. On success a record is written beside every
+    output.
 
     Parameters
     ----------
@@ -87,13 +90,22 @@ def _redirect(path: str) -> None:
     BabelscopeError
         If another process does the same job and does not end.
     """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
-    if not hold(file, PATIENCE):
-        raise BabelscopeError(
-            f"Another process does this job already, and writes to {path}.",
-            "Wait for it to end, or stop it; after a Snakemake that was killed: make recover.",
-        )
-    os.ftruncate(file, 0)
+    lock = os.open(stand_in(path), os.O_WRONLY | os.O_CREAT, 0o666)
+    if not hold(lock, GLANCE):
+        sys.stderr.write(f"waiting for another process, which does the job of {path}\n")
+        if not hold(lock, PATIENCE):
+            raise BabelscopeError(
+                f"Another process does this job already, and writes to {path}.",
+                "Wait for it to end, or stop it; after a Snakemake that was killed: make recover.",
+            )
+    os.ftruncate(lock, 0)
+    Path(path).unlink(missing_ok=True)
+    try:
+        # One file of two names: children hold the lock too, which inherit only where they print.
+        os.link(stand_in(path), path)
+        file = lock
+    except OSError:  # there are no hard links here; the lock is this process's alone
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)

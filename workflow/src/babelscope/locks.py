@@ -18,6 +18,12 @@ UNKNOWN = (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 PAUSE = 0.2  # seconds between two tries
 
 
+def stand_in(path: str | Path) -> Path:
+    """Return the file to lock for one that others remove and make anew, as Snakemake does logs."""
+    path = Path(path)
+    return path.with_name(f".{path.name}.lock")
+
+
 def hold(descriptor: int, patience: float, *, shared: bool = False) -> bool:
     """Lock an open file for this process, and for all that inherit the descriptor.
 

@@ -8,10 +8,12 @@ record is whole.
 import hashlib
 import json
 import platform
+import re
 import resource
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,10 @@ import babelscope
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_json, write_json
 
+HOME = Path(babelscope.__file__).parents[2]  # of scripts and library
+IMPORTS = re.compile(
+    r"^ *(?:from|import) (babelscope[\w.]*)(?: import (\([^)]*\)|[^(\n]*))?", re.MULTILINE
+)
 RECORD = "provenance.json"
 OURS = (RECORD, ".snakemake_timestamp")  # in a folder, but no content of it
 PACKAGES = (
@@ -78,7 +84,7 @@ def describe(
         "params": _plain(params),
         "babelscope": babelscope.__version__,
         "commit": _commit(),
-        "code": _code(),
+        "code": _code(rule),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES if _version(name)},
         "device": _device(),
@@ -145,11 +151,11 @@ def is_finished(
     """Return whether a job has done all its work, with these settings, from these inputs.
 
     Its record, the last it writes, must stand beside every output and agree with all that is there,
-    and be made by the code of today.
+    and be made by the code of today: of its script and the modules that this imports.
     """
     outputs = list(outputs)
     expected = {
-        "code": _code(),
+        "code": _code(rule),
         "rule": rule,
         "wildcards": dict(wildcards),
         "params": json.loads(json.dumps(_plain(params))),
@@ -214,11 +220,30 @@ def _commit() -> str | None:
     return commit.stdout.strip() + ("+" if status.stdout.strip() else "")
 
 
-def _code() -> str:
-    """Return a hash of the library and of the scripts beside it, changed or not."""
-    home = Path(babelscope.__file__).resolve().parents[2]
-    sources = sorted([*home.glob("src/babelscope/**/*.py"), *home.glob("scripts/*.py")])
-    return _whole({path.relative_to(home).as_posix(): _sha256(path) for path in sources}) or ""
+@cache
+def _code(rule: str) -> str | None:
+    """Return a hash of a rule's script and of all that it imports of this library."""
+    home = HOME.resolve()
+    found = sorted(sources(home / "scripts" / f"{rule}.py"))
+    return _whole({path.relative_to(home).as_posix(): _sha256(path) for path in found})
+
+
+def sources(script: Path) -> set[Path]:
+    """Return a script and the modules of this library that it imports, and they in turn."""
+    library = HOME.resolve() / "src"
+    found, ahead = set[Path](), {script}
+    while ahead:
+        path = ahead.pop()
+        if path in found or not path.is_file():
+            continue
+        found.add(path)
+        for module, names in IMPORTS.findall(path.read_text("utf-8")):
+            below = [f"{module}.{name}" for name in re.findall(r"(?<! as )\b\w+", names)]
+            for parts in (name.split(".") for name in [module, *below]):
+                folders = [library.joinpath(*parts[:end]) for end in range(1, len(parts) + 1)]
+                ahead |= {folder / "__init__.py" for folder in folders}
+                ahead.add(folders[-1].with_suffix(".py"))
+    return found
 
 
 def _device() -> str:

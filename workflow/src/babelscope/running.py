@@ -1,7 +1,7 @@
 """Who works in a folder: the Snakemake of it, and its jobs, also those that outlive it.
 
-A Snakemake holds the lock of :data:`RECORD`, a job that of its log; both end with the process, and
-with its children. So neither has to be cleared away after one that was killed.
+A Snakemake holds the lock of :data:`RECORD`, a job that beside its log; both end with the process,
+and with its children. So neither has to be cleared away after one that was killed.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import psutil
 
 from babelscope import cluster
 from babelscope.errors import BabelscopeError
-from babelscope.locks import hold, is_held
+from babelscope.locks import hold, is_held, stand_in
 
 RECORD = Path(".snakemake", "babelscope.json")
 LOGS = Path("results", "logs")
@@ -194,10 +194,10 @@ def live_jobs(executor: str) -> list[cluster.ClusterJob | LocalJob]:
 
 
 def local_jobs() -> list[LocalJob]:
-    """Return the jobs that hold their log, and scripts that have not come so far yet."""
+    """Return the jobs that hold their lock, and scripts that have not come so far yet."""
     held = {
-        str(path.resolve()): path.relative_to(LOGS).with_suffix("").as_posix()
-        for path in sorted(LOGS.rglob("*.log"))
+        str(path.resolve()): _job_of(path)
+        for path in sorted(LOGS.rglob(stand_in("*.log").name))
         if is_held(path)
     }
     found: dict[str, list[psutil.Process]] = {name: [] for name in held.values()}
@@ -214,6 +214,12 @@ def local_jobs() -> list[LocalJob]:
         for name in (logs or scripts)[:1]:
             found.setdefault(name, []).append(process)
     return [LocalJob(name, _roots(processes)) for name, processes in found.items()]
+
+
+def _job_of(lock: Path) -> str:
+    """Return the name of the job that holds a lock: its log's, without folder and suffix."""
+    name = lock.name.removeprefix(".").removesuffix(".log.lock")
+    return (lock.parent / name).relative_to(LOGS).as_posix()
 
 
 def _roots(processes: Sequence[psutil.Process]) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from babelscope.cluster import ClusterJob, live_jobs
 from babelscope.commands import graph_of, options, table
 from babelscope.dag import Graph, Job
 from babelscope.errors import BabelscopeError
-from babelscope.locks import is_held
+from babelscope.locks import is_held, stand_in
 from babelscope.progress import latest
 from babelscope.provenance import record_path
 
@@ -59,7 +59,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Life:
-    """What works in a folder right now, beside the jobs that hold their log.
+    """What works in a folder right now, beside the jobs that hold their lock.
 
     Attributes
     ----------
@@ -130,16 +130,16 @@ def _alive(job: Job, folder: Path, life: Life) -> State:
     for one in life.cluster:
         if one.id == job.mark.cluster_id or (one.rule, one.wildcards) == (job.rule, wildcards):
             return "queued" if one.state == "PENDING" else "running"
-    if job.log is not None and _is_held(folder / job.log):
+    if job.log is not None and _is_held(stand_in(folder / job.log)):
         return "running"
     # it has not come as far as its log, if its script runs, or the Snakemake that has started it
     begun = life.since is not None and job.mark.time >= life.since
     return "running" if begun or (job.script and job.script in life.scripts) else "failed"
 
 
-def _is_held(log: Path) -> bool:
+def _is_held(lock: Path) -> bool:
     try:
-        return is_held(log)
+        return is_held(lock)
     except OSError:  # it is not there, or cannot be written
         return False
 
