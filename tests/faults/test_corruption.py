@@ -93,6 +93,23 @@ def test_an_input_that_is_not_there_is_named(tmp_path):
         provenance.checked([str(tmp_path / "gone.parquet")])
 
 
+def test_what_a_slow_file_system_shows_late_is_not_used_before(tmp_path, monkeypatch):
+    """The record is there, the file not yet, or still the old one; the next attempt goes on."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "a.jsonl"
+    file.write_text("new")
+    provenance.write_record(file, provenance.describe("make_it", {}, {}, {}, ["a.jsonl"], 0.0))
+    whole = provenance.checked(["a.jsonl"])
+    file.write_text("old")
+    with pytest.raises(BabelscopeError, match="a.jsonl is not what the rule make_it wrote"):
+        provenance.checked(["a.jsonl"])
+    file.unlink()
+    with pytest.raises(BabelscopeError, match="does not exist.*raise --latency-wait"):
+        provenance.checked(["a.jsonl"])
+    file.write_text("new")
+    assert provenance.checked(["a.jsonl"]) == whole
+
+
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
     """Return a job that has written two outputs and their records, as keywords."""
