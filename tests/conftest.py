@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -654,6 +655,28 @@ def in_processes() -> Iterator[Callable[..., list[tuple[int, str]]]]:
 
         yield work
         commands.close()
+
+
+@pytest.fixture(scope="module")
+def prefork() -> Iterator[None]:
+    """Make Snakemake's scripts forks of one process, which start at once; see `tests/prefork`."""
+    home = REPOSITORY / "tests" / "prefork"
+    library = str(REPOSITORY / "workflow" / "src")
+    with (
+        tempfile.TemporaryDirectory() as folder,  # whose name is short, as a socket's must be
+        subprocess.Popen(
+            [sys.executable, home / "server.py", f"{folder}/socket"],
+            env=os.environ | {"PYTHONPATH": library, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+        ) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        patch.setenv("PYTHONPATH", str(home))
+        patch.setenv("BABELSCOPE_PREFORK", f"{folder}/socket")
+        yield
+        server.kill()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "tiny.yaml"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("prefork")]
 
 
 def snakemake(folder: Path, *arguments: str, study="heads") -> subprocess.CompletedProcess:
@@ -31,7 +31,7 @@ def snakemake(folder: Path, *arguments: str, study="heads") -> subprocess.Comple
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(prefork, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     result = snakemake(folder)
     assert result.returncode == 0, result.stderr[-6000:]
