@@ -666,7 +666,9 @@ def prefork() -> Iterator[None]:
         tempfile.TemporaryDirectory() as folder,  # whose name is short, as a socket's must be
         subprocess.Popen(
             [sys.executable, home / "server.py", f"{folder}/socket"],
-            env=os.environ | {"PYTHONPATH": library, "OMP_NUM_THREADS": "1"},
+            env=os.environ
+            | {"PYTHONPATH": library, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": f"{folder}/cache"},
+            stdin=subprocess.PIPE,  # it ends when this is closed
             stdout=subprocess.PIPE,
         ) as server,
         pytest.MonkeyPatch.context() as patch,
@@ -676,7 +678,6 @@ def prefork() -> Iterator[None]:
         patch.setenv("PYTHONPATH", str(home))
         patch.setenv("BABELSCOPE_PREFORK", f"{folder}/socket")
         yield
-        server.kill()
 
 
 @pytest.fixture

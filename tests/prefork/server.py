@@ -1,6 +1,7 @@
 """A process that has imported all that scripts import, and forks one that runs a script.
 
-As in `tests/forking.py`, it has used one thread only.
+As in `tests/forking.py`, it has used one thread only. What fresh processes alone would show is left
+to the tests on Slurm: another order of sets, other random numbers, what is done at exit.
 """
 
 import importlib
@@ -12,6 +13,8 @@ import sys
 import traceback
 from contextlib import suppress
 from json import loads
+from pathlib import Path
+from select import select
 
 import babelscope
 
@@ -24,12 +27,13 @@ LATER = [
 
 
 def serve(client: socket.socket) -> None:
-    """Run the script that somebody asks for, in its folder and environment, and say how it ended."""
+    """Run the script that is asked for, in its folder and environment, and say how it ended."""
     status = 1
     try:
         request, streams, _, _ = socket.recv_fds(client, 2**20, 3)
         while not request.endswith(b"\n"):
-            request += client.recv(2**20)
+            more = client.recv(2**20)
+            request += more or sys.exit("nobody asks any more")
         script, folder, environment = loads(request)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
@@ -38,18 +42,19 @@ def serve(client: socket.socket) -> None:
         os.environ.update(environment)
         os.chdir(folder)
         sys.argv = [script]
-        sys.path[0] = os.path.dirname(script)
+        sys.path[0] = str(Path(script).parent)
         runpy.run_path(script, run_name="__main__")
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        sys.stderr.write("" if isinstance(end.code, int | None) else f"{end.code}\n")
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        client.send(bytes([status]))
-        os._exit(status)
+        client.send(bytes([status & 255]))
+        os._exit(status & 255)
 
 
 if __name__ == "__main__":
@@ -59,8 +64,9 @@ if __name__ == "__main__":
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(sys.argv[1])
         server.listen()
-        print("ready", flush=True)
-        while True:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        while server in select([server, sys.stdin], [], [])[0]:  # until standard input is closed
             client, _ = server.accept()
             with client:
                 if not os.fork():

@@ -200,7 +200,10 @@ class FineTuning:
     def log(self, seed: int) -> str:
         """Return the log of a fine-tuning's newest attempt."""
         path = self.folder / f"results/logs/finetune_mlm/demo-xlmr/s{seed}.log"
-        return path.read_text("utf-8") if path.exists() else ""
+        try:
+            return path.read_text("utf-8")
+        except FileNotFoundError:  # not yet, or not again yet
+            return ""
 
     def jobs(self, seed: int) -> list[dict[str, Any]]:
         """Return the jobs of a fine-tuning so far."""

@@ -1,11 +1,15 @@
 """What befalls trainings on a cluster. Every one ends with the weights of an undisturbed one."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +22,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 FAULTS = {
     "scancel": lambda job: slurm("scancel", job),
     "requeue": lambda job: slurm("scontrol", "requeue", job),
-    "time limit": lambda job: slurm("scontrol", "update", f"jobid={job}", "EndTime=now+1"),
+    "time limit": lambda job: reach_limit(job),
     "SIGUSR1": lambda job: slurm("scancel", "--signal=USR1", job),
 }
 # Started with every Python: takes memory in the middle of a training, and the first time stops it
@@ -120,16 +124,38 @@ def preempt_and_kill_node(tuning, cluster) -> int:
     return given_way
 
 
+def processes(job: int) -> Iterator[tuple[int, str]]:
+    """Yield all that runs for a job, Slurm's own part of it too: processes and their commands."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile
+            command = (process / "cmdline").read_bytes()
+            told = (process / "environ").read_bytes() + b"\0" + command
+            if f"SLURM_JOB_ID={job}\0".encode() in told or f"slurmstepd: [{job}.".encode() in told:
+                yield int(process.name), command.decode()
+
+
+def reach_limit(job: int) -> None:
+    """Let a job's time be over; Slurm looks twice a minute, and the training waits for it."""
+    slurm("scontrol", "update", f"jobid={job}", "EndTime=now+1")
+    (training,) = (process for process, words in processes(job) if "finetune_mlm.py" in words)
+    os.kill(training, signal.SIGSTOP)
+
+    def go_on_when_told() -> None:
+        status = Path(f"/proc/{training}/status")
+        with suppress(OSError):  # Slurm lets it go on by itself, too
+            while not int(re.search(r"ShdPnd:\s*(\w+)", status.read_text())[1], 16) >> 14 & 1:
+                time.sleep(0.05)
+            os.kill(training, signal.SIGCONT)
+
+    threading.Thread(target=go_on_when_told, daemon=True).start()
+
+
 def kill_node(cluster, node: str, job: int) -> None:
     """End at once all that runs on a node of its one job, and its daemon."""
     os.kill(int((cluster.folder / f"{node}.pid").read_text()), signal.SIGKILL)
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            told = (process / "environ").read_bytes() + b"\0" + (process / "cmdline").read_bytes()
-        except OSError:  # it ended meanwhile
-            continue
-        if f"SLURM_JOB_ID={job}\0".encode() in told or f"slurmstepd: [{job}.".encode() in told:
-            os.kill(int(process.name), signal.SIGKILL)
+    for process, _ in processes(job):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def assert_undisturbed(tuning, seed: int) -> None:

@@ -30,21 +30,15 @@ def test_jobs_are_of_one_workflow_in_one_folder(slurm, tmp_path):
         f"11|RUNNING|c2|babelscope_uuid|{tmp_path}|",
     ]
     slurm("cat <<'END'\n" + "\n".join(lines) + "\nEND")
-    assert cluster.live_jobs(tmp_path) == [
+    assert cluster.find_jobs(tmp_path) == [
         cluster.ClusterJob("7", "rank_heads", "demo_en_1", "RUNNING", "c1"),
         cluster.ClusterJob("8_2", "build_demo", "", "PENDING", ""),
         cluster.ClusterJob("11", "babelscope_uuid", "", "RUNNING", "c2"),
     ]
 
 
-def test_without_slurm_there_are_no_jobs(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert cluster.find_jobs(tmp_path) == cluster.live_jobs(tmp_path) == []
-
-
 def test_a_controller_that_does_not_answer_is_not_an_empty_queue(slurm, tmp_path, monkeypatch):
     slurm("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
-    assert cluster.live_jobs(tmp_path) == []
     with pytest.raises(BabelscopeError, match="squeue failed: .* contact slurm controller"):
         cluster.find_jobs(tmp_path)
     monkeypatch.setattr(cluster, "TIMEOUT", 0.05)

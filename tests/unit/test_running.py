@@ -192,6 +192,26 @@ def test_slurm_is_asked_only_about_jobs_of_its_own(tmp_path, monkeypatch):
         running.live_jobs("slurm")
 
 
+def test_a_local_run_is_recovered_where_it_ran(tmp_path, caplog):
+    begin(tmp_path, "killed").communicate()
+    record = tmp_path / running.RECORD
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"host": "elsewhere"}))
+    assert recovery.main(["--directory", str(tmp_path)]) == 1
+    assert "ran on elsewhere, and so did its jobs" in caplog.text
+
+
+def test_a_folder_that_somebody_else_began_is_named(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "open", refuse)
+    with (
+        pytest.raises(BabelscopeError, match="babelscope.json belongs to somebody else"),
+        running.alone(tmp_path),
+    ):
+        pass
+
+
 def test_a_record_that_was_cut_off_is_none(tmp_path):
     (tmp_path / ".snakemake").mkdir()
     (tmp_path / running.RECORD).write_text('{"python": ')

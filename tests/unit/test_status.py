@@ -190,6 +190,20 @@ def test_a_snakemake_that_works_in_the_folder_is_seen(folder):
         assert life_in(folder.path) == Life(1795876192.0, [], set())
 
 
+def test_what_slurm_was_given_is_not_told_dead_while_slurm_does_not_answer(folder, monkeypatch):
+    record = folder.path / running.RECORD
+    record.parent.mkdir()
+    run = running.Run("python", [], "", "slurm", 1, "here", "2026-11-28 14:29:52+00:00")
+    record.write_text(json.dumps(asdict(run)))
+    monkeypatch.setenv("PATH", str(folder.path))
+    life = life_in(folder.path)
+    assert life.trouble.startswith("The jobs of this folder are Slurm's, and there is no squeue")
+    folder.job(mark=Mark(time.time(), "7"))
+    assert folder.stands(life)[0] == "running"
+    folder.job(mark=Mark(time.time(), None))
+    assert folder.stands(life)[0] == "failed"
+
+
 def test_a_script_that_works_in_the_folder_is_seen(folder):
     script = folder.path / ".snakemake" / "scripts" / "tmp0a.make_text.py"
     script.parent.mkdir(parents=True)

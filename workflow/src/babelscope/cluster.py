@@ -1,7 +1,6 @@
 """A workflow's jobs on a Slurm cluster, and how to end them."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,16 +41,8 @@ class ClusterJob:
         return f"{name} (job {self.id}, {self.state.lower()})"
 
 
-def live_jobs(folder: str | Path, prefix: str = PREFIX) -> list[ClusterJob]:
-    """Return this user's jobs of the workflow in a folder; none if Slurm does not answer."""
-    try:
-        return find_jobs(folder, prefix)
-    except BabelscopeError:
-        return []
-
-
 def find_jobs(folder: str | Path, prefix: str = PREFIX) -> list[ClusterJob]:
-    """Return this user's jobs of the workflow in a folder; none where there is no Slurm.
+    """Return this user's jobs of the workflow in a folder.
 
     Jobs are told by their name, which begins with `prefix`, and by their working directory.
 
@@ -60,8 +51,6 @@ def find_jobs(folder: str | Path, prefix: str = PREFIX) -> list[ClusterJob]:
     BabelscopeError
         If the controller does not answer, so that nobody knows what runs.
     """
-    if shutil.which("squeue") is None:
-        return []
     home = Path(folder).resolve()
     jobs = []
     for line in _ask("squeue", "--me", "--noheader", f"--format={FIELDS}").splitlines():

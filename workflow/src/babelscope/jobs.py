@@ -45,6 +45,7 @@ def job(snakemake: Any) -> Iterator[None]:
         for output in snakemake.output:
             provenance.record_path(output).unlink(missing_ok=True)
         inputs = provenance.checked(map(str, snakemake.input))
+        provenance.code_of(snakemake.rule)  # now, since it may be edited while the work goes on
         yield
         record = provenance.describe(
             snakemake.rule,

@@ -26,6 +26,7 @@ HOME = Path(babelscope.__file__).parents[2]  # of scripts and library
 IMPORTS = re.compile(
     r"^ *(?:from|import) (babelscope[\w.]*)(?: import (\([^)]*\)|[^(\n]*))?", re.MULTILINE
 )
+PROGRAMS = re.compile(r'"(\w+\.py)"')  # beside the module that names them
 RECORD = "provenance.json"
 OURS = (RECORD, ".snakemake_timestamp")  # in a folder, but no content of it
 PACKAGES = (
@@ -84,7 +85,7 @@ def describe(
         "params": _plain(params),
         "babelscope": babelscope.__version__,
         "commit": _commit(),
-        "code": _code(rule),
+        "code": code_of(rule),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES if _version(name)},
         "device": _device(),
@@ -151,11 +152,11 @@ def is_finished(
     """Return whether a job has done all its work, with these settings, from these inputs.
 
     Its record, the last it writes, must stand beside every output and agree with all that is there,
-    and be made by the code of today: of its script and the modules that this imports.
+    and be made by the code of today: of its script and what that imports.
     """
     outputs = list(outputs)
     expected = {
-        "code": _code(rule),
+        "code": code_of(rule),
         "rule": rule,
         "wildcards": dict(wildcards),
         "params": json.loads(json.dumps(_plain(params))),
@@ -221,15 +222,18 @@ def _commit() -> str | None:
 
 
 @cache
-def _code(rule: str) -> str | None:
-    """Return a hash of a rule's script and of all that it imports of this library."""
+def code_of(rule: str) -> str | None:
+    """Return a hash of a rule's script and of all that it imports of this library.
+
+    Within one process it stays what it was when it was first asked for.
+    """
     home = HOME.resolve()
     found = sorted(sources(home / "scripts" / f"{rule}.py"))
     return _whole({path.relative_to(home).as_posix(): _sha256(path) for path in found})
 
 
 def sources(script: Path) -> set[Path]:
-    """Return a script and the modules of this library that it imports, and they in turn."""
+    """Return a script and the modules of this library that it imports or runs, and they in turn."""
     library = HOME.resolve() / "src"
     found, ahead = set[Path](), {script}
     while ahead:
@@ -237,7 +241,9 @@ def sources(script: Path) -> set[Path]:
         if path in found or not path.is_file():
             continue
         found.add(path)
-        for module, names in IMPORTS.findall(path.read_text("utf-8")):
+        text = path.read_text("utf-8")
+        ahead |= {path.with_name(name) for name in PROGRAMS.findall(text)}
+        for module, names in IMPORTS.findall(text):
             below = [f"{module}.{name}" for name in re.findall(r"(?<! as )\b\w+", names)]
             for parts in (name.split(".") for name in [module, *below]):
                 folders = [library.joinpath(*parts[:end]) for end in range(1, len(parts) + 1)]

@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -155,6 +156,13 @@ def _go_on(folder: Path, how: Literal["wait", "cancel"]) -> int:
     if run.python != sys.executable:  # which lacks the executor, perhaps
         command = [run.python, "-m", "babelscope.recovery", "--how", how, "-d", str(folder)]
         os.execve(run.python, command, environment | {"PYTHONPATH": source})
+    if run.executor == "local" and not run.ended and run.host != socket.gethostname():
+        raise BabelscopeError(
+            f"The last Snakemake in {folder} ran on {run.host}, and so did its jobs, which cannot"
+            " be seen from here.",
+            "Recover there; or, if nothing of it can be alive any more, delete"
+            f" {folder / running.RECORD}, unlock (snakemake --unlock) and run snakemake itself.",
+        )
     os.chdir(folder)
     with running.alone(Path()) as record:
         outlive(run.executor, how)

@@ -183,14 +183,26 @@ def live_jobs(executor: str) -> list[cluster.ClusterJob | LocalJob]:
     BabelscopeError
         If the jobs are Slurm's, and Slurm does not answer or is not here.
     """
+    return [*queued_jobs(executor, Path()), *local_jobs()]
+
+
+def queued_jobs(executor: str, folder: Path) -> list[cluster.ClusterJob]:
+    """Return the jobs of a folder in Slurm's queue; none if its last Snakemake did not use it.
+
+    Raises
+    ------
+    BabelscopeError
+        If it did, and Slurm does not answer or is not here.
+    """
     if executor != "slurm":
-        return [*local_jobs()]
+        return []
     if shutil.which("squeue") is None:
         raise BabelscopeError(
             "The jobs of this folder are Slurm's, and there is no squeue on this machine.",
-            "Run the command where jobs are submitted.",
+            "Run the command where jobs are submitted; or, if none of them can be alive any more,"
+            f" delete {RECORD} before.",
         )
-    return [*cluster.find_jobs(Path()), *local_jobs()]
+    return cluster.find_jobs(folder)
 
 
 def local_jobs() -> list[LocalJob]:
@@ -242,7 +254,13 @@ def _claim(folder: Path) -> int:
     """Return the open record of a folder, locked for this process."""
     path = folder / RECORD
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        raise BabelscopeError(
+            f"{path.resolve()} belongs to somebody else, who began the work in this folder.",
+            "Work in a folder of your own (--directory).",
+        ) from None
     if not hold(descriptor, PATIENCE):
         os.close(descriptor)
         raise BabelscopeError(

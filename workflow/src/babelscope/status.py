@@ -16,7 +16,7 @@ from typing import Literal
 import psutil
 
 from babelscope import running
-from babelscope.cluster import ClusterJob, live_jobs
+from babelscope.cluster import ClusterJob
 from babelscope.commands import graph_of, options, table
 from babelscope.dag import Graph, Job
 from babelscope.errors import BabelscopeError
@@ -70,20 +70,26 @@ class Life:
         Jobs in a cluster's queue.
     scripts
         Names of the scripts that run in it on this machine.
+    trouble
+        Why the cluster could not be asked; what it was given is then taken to run.
     """
 
     since: float | None
     cluster: Sequence[ClusterJob]
     scripts: Collection[str] = ()
+    trouble: str | None = None
 
 
 def life_in(folder: Path) -> Life:
     """Return what works in a folder, on this machine, on others that share it, or on a cluster."""
-    since = None
+    since, run = None, running.last_run(folder)
     if running.is_working(folder):
-        run = running.last_run(folder)
         since = 0.0 if run is None else datetime.fromisoformat(run.started).timestamp()
-    return Life(since, live_jobs(folder), _scripts_in(folder))
+    try:
+        queued, trouble = running.queued_jobs(run.executor if run else "", folder), None
+    except BabelscopeError as error:
+        queued, trouble = [], str(error)
+    return Life(since, queued, _scripts_in(folder), trouble)
 
 
 def _scripts_in(folder: Path) -> set[str]:
@@ -130,6 +136,8 @@ def _alive(job: Job, folder: Path, life: Life) -> State:
     for one in life.cluster:
         if one.id == job.mark.cluster_id or (one.rule, one.wildcards) == (job.rule, wildcards):
             return "queued" if one.state == "PENDING" else "running"
+    if life.trouble and job.mark.cluster_id:
+        return "running"
     if job.log is not None and _is_held(stand_in(folder / job.log)):
         return "running"
     # it has not come as far as its log, if its script runs, or the Snakemake that has started it
@@ -234,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = running.advice(graph.folder)
     if life.since is not None:
         known = f"A Snakemake works here: {running.last_run(graph.folder)}."
-    parts = [report(standings(graph, life)), *([known] if known else [])]
+    parts = [report(standings(graph, life)), *filter(None, [life.trouble, known])]
     sys.stdout.write("\n\n".join(parts) + "\n")
     return 0
 
