@@ -32,4 +32,6 @@ if [ "$(readlink -f $link)" = "$folder/slurm.conf" ]; then
     fi
     rm -f $link
 fi
+# What has lost its parent is no longer followed to its end; the cluster's mark is in its environment.
+grep -lzs "^SLURM_CONF=$folder/" /proc/[0-9]*/environ | grep -o '[0-9]*' | xargs --no-run-if-empty kill -KILL || true
 for name in c1 c2 g1 slurmctld munged; do stop $name; done
