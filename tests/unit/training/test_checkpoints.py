@@ -2,10 +2,11 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from babelscope.errors import BabelscopeError
-from babelscope.io import write_json
+from babelscope.io import read_arrays, write_json
 from babelscope.training import checkpoints
 
 
@@ -101,6 +102,18 @@ def test_the_best_weights_a_checkpoint_refers_to_stay(tmp_path):
         "best-000000003.safetensors",
         "best-000000005.safetensors",
     ]
+
+
+def test_of_best_weights_between_two_checkpoints_the_last_stay(tmp_path):
+    checkpoints.keep_best(tmp_path, 1, {"x": torch.ones(2)})
+    write(tmp_path, 2, 1)
+    for step in (3, 4, 5):
+        checkpoints.keep_best(tmp_path, step, {"x": torch.full((2,), float(step))})
+    assert sorted(path.name for path in tmp_path.glob("best-*")) == [
+        "best-000000001.safetensors",  # a training that is killed now goes on from step 2
+        "best-000000005.safetensors",
+    ]
+    assert read_arrays(checkpoints.best_path(tmp_path, 5))["x"].tolist() == [5, 5]
 
 
 def test_other_settings_start_afresh(tmp_path, caplog):

@@ -12,13 +12,16 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_json, write_json
 from babelscope.locks import hold
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -211,6 +214,20 @@ def writing(folder: str | Path, step: int, best_step: int | None) -> Iterator[Pa
         seal(path, [*path.iterdir(), *([best] if best.is_file() else [])])
     for old in _all(folder)[:-KEEP]:
         shutil.rmtree(old)
+    _drop_outdated(folder, best_step)
+
+
+def keep_best(folder: str | Path, step: int, weights: "dict[str, torch.Tensor]") -> None:
+    """Write the weights of the best evaluation; then drop those that no checkpoint needs."""
+    from safetensors.torch import save_file
+
+    with atomic(best_path(folder, step)) as path:
+        save_file(weights, path)
+    _drop_outdated(folder, step)
+
+
+def _drop_outdated(folder: str | Path, best_step: int | None) -> None:
+    """Remove the best weights of earlier evaluations, but for those that a checkpoint names."""
     referred = {best_step, *map(_best_of, _all(folder))}
     for weights in Path(folder).glob("best-*.safetensors"):
         if int(weights.stem.removeprefix("best-")) not in referred:

@@ -24,7 +24,7 @@ from torch import nn
 
 from babelscope.config import GeneratorTraining, PairTraining, TaskTraining
 from babelscope.errors import BabelscopeError
-from babelscope.io import atomic, read_json, write_json
+from babelscope.io import read_json, write_json
 from babelscope.models.modes import arithmetic, evaluating
 from babelscope.progress import step_line
 from babelscope.seeds import derive_seed
@@ -508,8 +508,7 @@ class _Training:
             self.best, self.best_step = value, self.step
             weights = weights_of(self.model) if self.step < self.steps else {}
             if rank() == 0 and weights:
-                with atomic(checkpoints.best_path(store, self.step)) as path:
-                    save_file(weights, path)
+                checkpoints.keep_best(store, self.step, weights)
         self.started += time.monotonic() - started
 
     # What a step gave

@@ -27,7 +27,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArgu
 
 from babelscope.config import CausalTraining
 from babelscope.errors import BabelscopeError
-from babelscope.io import atomic, read_json, write_json
+from babelscope.io import read_json, write_json
 from babelscope.models.anatomy import anatomy
 from babelscope.models.masked_head import head_sees
 from babelscope.progress import step_line
@@ -292,8 +292,7 @@ class MlmTrainer(Trainer):
         if mean < self.best_loss:
             self.best_loss, self.best_step, self.stale = mean, self.state.global_step, 0
             if not last and self.args.should_save:
-                with atomic(checkpoints.best_path(self.folder, self.best_step)) as path:
-                    save_file(weights_of(self.network), path)
+                checkpoints.keep_best(self.folder, self.best_step, weights_of(self.network))
         else:
             self.stale += 1
 
