@@ -45,7 +45,8 @@ def job(snakemake: Any) -> Iterator[None]:
         for output in snakemake.output:
             provenance.record_path(output).unlink(missing_ok=True)
         inputs = provenance.checked(map(str, snakemake.input))
-        provenance.code_of(snakemake.rule)  # now, since it may be edited while the work goes on
+        # now, since it may be edited while the work goes on
+        code = provenance.code_of(provenance.script_of(sys.argv[0]))
         yield
         record = provenance.describe(
             snakemake.rule,
@@ -54,6 +55,7 @@ def job(snakemake: Any) -> Iterator[None]:
             inputs,
             snakemake.output,
             time.monotonic() - started,
+            code,
         )
         for output in snakemake.output:
             provenance.write_record(output, record)

@@ -13,7 +13,6 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -63,6 +62,7 @@ def describe(
     inputs: Mapping[str, Digest],
     outputs: Iterable[str],
     seconds: float,
+    code: str | None,
 ) -> dict[str, Any]:
     """Return the record of one finished job.
 
@@ -76,6 +76,8 @@ def describe(
         Paths of what the job wrote.
     seconds
         Wall time of the job.
+    code
+        What :func:`code_of` its script returned when it began.
     """
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -85,7 +87,7 @@ def describe(
         "params": _plain(params),
         "babelscope": babelscope.__version__,
         "commit": _commit(),
-        "code": code_of(rule),
+        "code": code,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES if _version(name)},
         "device": _device(),
@@ -148,15 +150,15 @@ def is_finished(
     params: Mapping[str, Any],
     inputs: Iterable[str],
     outputs: Iterable[str],
+    code: str | None,
 ) -> bool:
-    """Return whether a job has done all its work, with these settings, from these inputs.
+    """Return whether a job has done all its work, with these settings and code, from these inputs.
 
-    Its record, the last it writes, must stand beside every output and agree with all that is there,
-    and be made by the code of today: of its script and what that imports.
+    Its record, the last it writes, must stand beside every output and agree with all that is there.
     """
     outputs = list(outputs)
     expected = {
-        "code": code_of(rule),
+        "code": code,
         "rule": rule,
         "wildcards": dict(wildcards),
         "params": json.loads(json.dumps(_plain(params))),
@@ -221,14 +223,15 @@ def _commit() -> str | None:
     return commit.stdout.strip() + ("+" if status.stdout.strip() else "")
 
 
-@cache
-def code_of(rule: str) -> str | None:
-    """Return a hash of a rule's script and of all that it imports of this library.
+def script_of(path: str) -> str:
+    """Return the name of the script that Snakemake runs a copy of, ``tmp1a2b3c4d.<name>.py``."""
+    return Path(path).stem.partition(".")[2]
 
-    Within one process it stays what it was when it was first asked for.
-    """
+
+def code_of(script: str) -> str | None:
+    """Return a hash of a script, given by its name, and of all that it imports of this library."""
     home = HOME.resolve()
-    found = sorted(sources(home / "scripts" / f"{rule}.py"))
+    found = sorted(sources(home / "scripts" / f"{script}.py"))
     return _whole({path.relative_to(home).as_posix(): _sha256(path) for path in found})
 
 

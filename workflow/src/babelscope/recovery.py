@@ -109,6 +109,7 @@ async def _adopt(dag: Any, persistence: Any) -> list[str]:
             dict(job.params.items()),
             map(str, job.input),
             map(str, job.output),
+            provenance.code_of(Path(str(job.rule.script)).stem),
         ):
             await persistence.finished(job)
             adopted.append(" ".join([job.rule.name, *job.wildcards]))

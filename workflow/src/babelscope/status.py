@@ -22,7 +22,7 @@ from babelscope.dag import Graph, Job
 from babelscope.errors import BabelscopeError
 from babelscope.locks import is_held, stand_in
 from babelscope.progress import latest
-from babelscope.provenance import record_path
+from babelscope.provenance import record_path, script_of
 
 State = Literal["done", "running", "queued", "failed", "outdated", "waiting"]
 STATES: tuple[State, ...] = ("done", "running", "queued", "failed", "outdated", "waiting")
@@ -98,7 +98,7 @@ def _scripts_in(folder: Path) -> set[str]:
     for process in psutil.process_iter(["cwd", "cmdline"]):
         if process.info["cwd"] == str(folder):
             words = [word for word in process.info["cmdline"] or [] if running.SCRIPTS in word]
-            found.update(Path(word).stem.partition(".")[2] for word in words)
+            found.update(map(script_of, words))
     return found
 
 
