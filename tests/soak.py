@@ -75,7 +75,7 @@ def main() -> int:
 def disturbed(folder: Path, command: list[str], length: float, random_: random.Random) -> bool:
     """Run a command under kills, and recover from each; return whether it came to a good end."""
     moments = sorted(random_.uniform(0, length) for _ in range(random_.randint(2, 5)))
-    tell(f"{folder.name}: {len(moments)} kills")
+    tell(f"{folder.name}: {len(moments)} kills, each unless the run ends before")
     began = time.monotonic()
     process = start(folder, command)
     for _ in range(len(moments) + SPARE):
@@ -85,7 +85,7 @@ def disturbed(folder: Path, command: list[str], length: float, random_: random.R
                 kill(folder, process, random_)
             time.sleep(0.1)
         if process.returncode == 0:
-            tell(f"  done after {time.monotonic() - began:.0f} s")
+            tell(f"  done after {time.monotonic() - began:.0f} s, {len(moments)} kills to spare")
             return True
         how = random_.choice(["wait", "cancel"])
         tell(
