@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.nn import functional
 from transformers.cache_utils import Cache, DynamicLayer
 
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.prompts import EOS, Filled
 from babelscope.models.anatomy import anatomy
-from babelscope.models.masked_head import head_sees
+from babelscope.models.masked_head import cross_entropies, head_sees
 from babelscope.models.modes import arithmetic, evaluating
 from babelscope.models.sentences import length_batches
 
@@ -389,7 +388,7 @@ def _losses(
     with head_sees(model, torch.tensor(places).to(device, non_blocking=True)):
         logits = model(**inputs).logits  # (targets, vocabulary)
     wanted = torch.tensor(targets).to(device, non_blocking=True)
-    return functional.cross_entropy(logits.float(), wanted, reduction="none")
+    return cross_entropies(logits, wanted)
 
 
 def _padded(

@@ -3,7 +3,8 @@
 With 250 000 words and 15 % of the positions masked, logits at the other 85 % are most of the
 arithmetic and nearly all of the memory of a step, and nobody reads them. A hook in front of the
 output layer leaves them out, so the model is called as ever: under DistributedDataParallel,
-``torch.compile`` or autocast the loss is the same number.
+``torch.compile`` or autocast the loss is the same number. The logits that are left are still the
+largest array of a step; their cross entropy is taken by rows, and their gradient in their place.
 """
 
 import math
@@ -15,11 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from babelscope.errors import BabelscopeError
 from babelscope.models.anatomy import anatomy
 from babelscope.models.masking import IGNORED
+
+PART = 2**24  # logits dealt with at a time: 64 MiB in float32
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,60 @@ def head_sees(model: nn.Module, positions: torch.Tensor) -> Iterator[None]:
         handle.remove()
 
 
+def cross_entropies(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Return the cross entropy of every row of logits, holding little beside the logits.
+
+    Values and gradients are those of ``functional.cross_entropy(logits.float(), tokens,
+    reduction="none")``, which holds three float32 arrays of their shape in a training step.
+
+    Parameters
+    ----------
+    logits
+        Shape (predicted, vocabulary). The backward pass, of which there can be one, overwrites
+        them with their gradient, so nothing else may read them after it.
+    tokens
+        The right token of each row, shape (predicted,).
+
+    Returns
+    -------
+    losses
+        In nats, shape (predicted,); float32, or float64 if the logits are.
+    """
+    return _CrossEntropies.apply(logits, tokens)  # pyright: ignore
+
+
+class _CrossEntropies(torch.autograd.Function):
+    """The arithmetic of :func:`cross_entropies`; a row's never depends on the other rows."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(logits, tokens)
+        return torch.cat([_entropies(*part) for part in _parts(logits, tokens)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits, tokens = ctx.saved_tensors  # refuses if they were overwritten before
+        logits = logits.detach()
+        for rows, right, slopes in _parts(logits, tokens, *gradients):
+            with torch.enable_grad():
+                leaf = rows.detach().requires_grad_()
+                losses = _entropies(leaf, right)
+            rows.copy_(torch.autograd.grad(losses, leaf, slopes)[0])
+        return logits, None
+
+
+def _parts(logits: torch.Tensor, *others: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Cut arrays of equally many rows into parts with no more than `PART` logits."""
+    rows = max(PART // logits.shape[1], 1)
+    return zip(*(array.split(rows) for array in (logits, *others)), strict=True)
+
+
+def _entropies(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return functional.cross_entropy(exact, tokens, reduction="none")
+
+
 def token_losses(
     model: nn.Module, batch: Mapping[str, torch.Tensor]
 ) -> tuple[torch.Tensor, Targets]:
@@ -166,9 +224,7 @@ def token_losses(
     there = targets.to(device)
     with head_sees(model, there.positions):
         logits = model(**inputs).logits  # (predicted, vocabulary)
-    if logits.dtype != torch.float64:
-        logits = logits.float()
-    return functional.cross_entropy(logits, there.tokens, reduction="none"), targets
+    return cross_entropies(logits, there.tokens), targets
 
 
 def example_losses(

@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 from torch import distributed
-from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
@@ -29,7 +28,7 @@ from babelscope.config import CausalTraining
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_json, write_json
 from babelscope.models.anatomy import anatomy
-from babelscope.models.masked_head import head_sees
+from babelscope.models.masked_head import cross_entropies, head_sees
 from babelscope.progress import step_line
 from babelscope.seeds import derive_seed
 from babelscope.training import checkpoints
@@ -160,8 +159,7 @@ class MlmTrainer(Trainer):
     def _token_losses(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         with head_sees(self.network, inputs["positions"]):
             out = model(input_ids=inputs["input_ids"], **self.options)
-        logits = out.logits  # (predicted, vocabulary)
-        return functional.cross_entropy(logits.float(), inputs["tokens"], reduction="none")
+        return cross_entropies(out.logits, inputs["tokens"])
 
     def _maybe_log_save_evaluate(
         self, tr_loss: torch.Tensor, grad_norm: Any, *args: Any, learning_rate: Any = None
