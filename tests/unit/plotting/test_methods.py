@@ -109,6 +109,18 @@ def test_small_differences_look_small():
     assert np.ptp(axis.get_xlim()) >= 5
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_scores_near_0_are_not_drawn_among_negative_ones(value):
+    table = scores(["mining.crosslingual"], ["source", "modular-mono"])
+    table = table.assign(value=value, low=value, high=value)
+    (axis,) = drawing.method_dots(table, reference="source").axes
+    low, high = axis.get_xlim()
+    shown = [tick for tick in axis.get_xticks() if low <= tick <= high]
+    assert shown == [0, 2, 4, 6]
+    assert low < value  # the point is not cut
+    assert np.ptp((low, high)) >= 5
+
+
 def test_the_worst_is_written_with_a_minus():
     table = scores(["sts.crosslingual"], ["source", "modular-mono"])
     table = table.assign(value=-3.25, low=-9, high=2)

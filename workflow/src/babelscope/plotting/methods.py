@@ -168,9 +168,12 @@ def _by_method(
 def _spread(axis: Axes, part: pd.DataFrame, scale: Scale, margin: float) -> None:
     """Let an axis hold all intervals, and the numbers beside them, within a margin."""
     low, high = part["low"].min(), part["high"].max()
-    missing = max(scale.least - (high - low), 0) / 2
+    missing = max(scale.least - (high - low), 0)
+    below = missing / 2
+    if low >= 0:  # an axis of scores of 0, as of bitext mining, need not hold impossible ones
+        below = min(below, low)
     room = margin * max(high - low, scale.least)
-    axis.set_xlim(low - missing - room, high + missing + room)
+    axis.set_xlim(low - below - room, high + missing - below + room)
     axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
 
