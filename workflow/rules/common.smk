@@ -298,9 +298,8 @@ def date_of(lang):
 
 def dump_of(wildcards):
     """Return the folder of a language's dump."""
-    return (
-        f"<resources>/dumps/{languages[wildcards.lang].wiki}/{date_of(wildcards.lang)}"
-    )
+    wiki = languages[wildcards.lang].wiki
+    return f"<resources>/dumps/{settings.dumps.folder}/{wiki}/{date_of(wildcards.lang)}"
 
 
 def tokenizer_of(wildcards):

@@ -1,7 +1,7 @@
 """Everything that comes from outside, and the demo data that comes from nowhere.
 
-Makes `<resources>/dumps/{wiki}/{date}`, a folder of archives of articles with their description
-`dump.json`, `<resources>/corpora/{corpus}`, a corpus as it was fetched,
+Makes `<resources>/dumps/SOURCE/{wiki}/{date}`, a folder of archives of articles with their
+description `dump.json`, `<resources>/corpora/{corpus}`, a corpus as it was fetched,
 `<resources>/models/{model}`, a model with its tokenizer, and `<resources>/demo`. Only the rules of
 this file use the network. They are not repeated when they fail, since they have been patient
 themselves.
@@ -46,7 +46,7 @@ rule download_dump:
     input:
         demo=demo_dumps,
     output:
-        dump=directory("<resources>/dumps/{wiki}/{date}"),
+        dump=directory(f"<resources>/dumps/{settings.dumps.folder}/{{wiki}}/{{date}}"),
     log:
         "<logs>/download_dump/{wiki}/{date}.log",
     benchmark:

@@ -1,7 +1,7 @@
 """Text: articles out of dumps, a sample of them, its splits; parallel sentences as one table,
 examples of tasks.
 
-Requires the dumps `<resources>/dumps/{wiki}/{date}`, each with its `dump.json`, and the corpora
+Requires the dumps `<resources>/dumps/SOURCE/{wiki}/{date}`, each with its `dump.json`, and the corpora
 of config/corpora.tsv. Makes `<results>/text/articles/{lang}`,
 `<results>/text/sampled/{lang}.jsonl.zst`, `<results>/text/splits/{lang}/{split}.jsonl.zst`,
 `<results>/text/parallel/{corpus}.parquet`, and beside each what was counted, `.counts.json`; and

@@ -5,6 +5,7 @@ file is an error, not a hidden default.
 """
 
 import csv
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
@@ -132,6 +133,20 @@ class Dumps(Section):
         if self.source == "demo" and len(self.date) > 1:
             raise ValueError("date: the demo has one date for all languages, 'default'")
         return self
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder for dumps of this source, sampled or whole.
+
+        Each has its own, since Snakemake deletes what comes from another source before it asks
+        whether that source has it.
+        """
+        if self.source == "demo":
+            return "demo"
+        source = self.source.rstrip("/")
+        name = re.sub(r"[^\w.-]+", "-", source.partition("://")[2] or source).strip("-.")
+        number = hashlib.sha256(source.encode()).hexdigest()[:8]
+        return f"{name[-40:]}-{number}{'' if self.sampling == 'whole' else '-sample'}"
 
 
 class Articles(Section):
