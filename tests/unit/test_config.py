@@ -1,4 +1,5 @@
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -282,3 +283,18 @@ def test_languages_differ_in_colour_and_marker():
     languages = read_rows(CONFIG / "languages.tsv", Language).values()
     assert len({language.colour for language in languages}) == len(languages)
     assert len({language.marker for language in languages}) == len(languages)
+
+
+def test_dumps_of_every_source_have_a_folder_of_their_own(document):
+    def folder(source, sampling="whole"):
+        dumps = {"source": source, "sampling": sampling, "templates": False, "contact": "a@b.org"}
+        return load_settings(document | {"dumps": document["dumps"] | dumps}).dumps.folder
+
+    sources = ("demo", "https://dumps.wikimedia.org", "http://dumps.wikimedia.org", "data/dumps")
+    names = [folder(source) for source in (*sources, "file:///data/dumps", "../dumps", "é/ü")]
+    names.append(folder("https://dumps.wikimedia.org", "multistream"))
+    assert len(set(names)) == len(names)
+    assert names[0] == "demo"
+    assert names[1].startswith("dumps.wikimedia.org-")
+    assert all(re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9.-]*", name) for name in names)
+    assert folder("data/dumps/") == folder("data/dumps")

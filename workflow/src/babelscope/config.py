@@ -144,9 +144,10 @@ class Dumps(Section):
         if self.source == "demo":
             return "demo"
         source = self.source.rstrip("/")
-        name = re.sub(r"[^\w.-]+", "-", source.partition("://")[2] or source).strip("-.")
+        address = source.partition("://")[2] or source
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", address)[-40:].strip("-.") or "dumps"
         number = hashlib.sha256(source.encode()).hexdigest()[:8]
-        return f"{name[-40:]}-{number}{'' if self.sampling == 'whole' else '-sample'}"
+        return f"{name}-{number}{'' if self.sampling == 'whole' else '-sample'}"
 
 
 class Articles(Section):
