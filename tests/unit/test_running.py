@@ -192,6 +192,34 @@ def test_slurm_is_asked_only_about_jobs_of_its_own(tmp_path, monkeypatch):
         running.live_jobs("slurm")
 
 
+@pytest.mark.parametrize(
+    ("given", "left", "dropped"),
+    [
+        ("-F --cores 2 heads", "--cores 2 heads", "--forceall"),
+        ("--cores 2 heads -f", "--cores 2 heads", "--force"),
+        (
+            "heads -R rank_heads out.txt --configfile heads.yaml",
+            "heads --configfile heads.yaml",
+            "--forcerun rank_heads out.txt",
+        ),
+        ("--forcea heads", "heads", "--forceall"),
+        ("--forcerun=heads heads --force", "heads", "--force --forcerun heads"),
+        ("--config b=-1 -c 2 --force-use-threads --", "", ""),
+    ],
+)
+def test_a_command_is_repeated_without_what_forces_work(given, left, dropped):
+    expected = (left or given).split(), dropped.split()
+    assert recovery.unforced(given.split()) == expected
+
+
+@pytest.mark.parametrize("hidden", ["-pF", "-Fp"])
+def test_what_cannot_be_taken_out_of_a_command_is_refused(hidden):
+    arguments, dropped = recovery.unforced([hidden, "heads"])
+    assert not dropped
+    with pytest.raises(BabelscopeError, match=f"would do finished work again: snakemake {hidden}"):
+        recovery.adopt(arguments)
+
+
 def test_a_local_run_is_recovered_where_it_ran(tmp_path, caplog):
     begin(tmp_path, "killed").communicate()
     record = tmp_path / running.RECORD

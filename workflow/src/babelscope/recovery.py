@@ -2,12 +2,14 @@
 
 Its jobs may still run, on a cluster or as processes that it left behind. To unlock and restart at
 once would run them a second time, at the same time. Here they are waited for, or cancelled; what
-they finished is told to Snakemake, which could not see it; then the same command is run again.
+they finished is told to Snakemake, which could not see it; then the same command is run again, but
+for what would make it do again all that is finished.
 """
 
 import argparse
 import logging
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -75,8 +77,19 @@ def adopt(arguments: Sequence[str]) -> list[str]:
     end; what is marked it makes again. A job of ours is finished when its records say so, the last
     that it writes: with today's settings, from the inputs that are there, with all outputs as they
     were written. Everything else keeps its mark.
+
+    Raises
+    ------
+    BabelscopeError
+        If they would have Snakemake do finished work again.
     """
     _, given = parse_args(list(arguments))
+    if given.force or given.forceall or given.forcerun:
+        raise BabelscopeError(
+            f"The command would do finished work again: snakemake {shlex.join(arguments)}.",
+            "No job of it is alive any more: unlock (snakemake --unlock), and run it yourself"
+            " without what forces work (-f, -F, -R, also in a profile).",
+        )
     methods = set(given.software_deployment_method)
     methods |= {DeploymentMethod.CONDA} if given.use_conda else set()
     with SnakemakeApi(OutputSettings(log_level_override=logging.ERROR)) as api:
@@ -129,6 +142,20 @@ async def _is_unknown(job: Any, persistence: Any) -> bool:
     return False
 
 
+def unforced(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return a command's arguments without those that do finished work again, and these."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--force", "-f", action="store_true")
+    parser.add_argument("--forceall", "-F", action="store_true")
+    parser.add_argument("--forcerun", "-R", nargs="*")
+    try:
+        found, left = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError:  # letters that share one dash, which `adopt` refuses
+        return list(arguments), []
+    dropped = [f"--{name}" for name, is_so in vars(found).items() if is_so not in (False, None)]
+    return left, [*dropped, *(found.forcerun or [])]
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Wait for what is left of a killed Snakemake, or cancel it; then run its command again."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -168,8 +195,11 @@ def _go_on(folder: Path, how: Literal["wait", "cancel"]) -> int:
     with running.alone(Path()) as record:
         outlive(run.executor, how)
         os.chdir(run.directory)
+        arguments, dropped = unforced(run.arguments)
         try:
-            adopted = adopt(run.arguments)
+            adopted = adopt(arguments)
+        except BabelscopeError:
+            raise
         except Exception as error:  # whatever Snakemake makes of a configuration changed since
             raise BabelscopeError(
                 f"Snakemake cannot make the graph of jobs: {' '.join(str(error).split())}",
@@ -179,8 +209,14 @@ def _go_on(folder: Path, how: Literal["wait", "cancel"]) -> int:
             logger.info("finished in the meantime: %s", name)
         running.note_end(record, run)
     os.chdir(run.directory)
-    logger.info("snakemake %s", " ".join(run.arguments))
-    os.execve(run.python, [run.python, "-m", "snakemake", *run.arguments], environment)
+    if dropped:
+        logger.info(
+            "left out, since it would do finished work again: %s; what it had not done again yet"
+            " stays as it was",
+            shlex.join(dropped),
+        )
+    logger.info("snakemake %s", shlex.join(arguments))
+    os.execve(run.python, [run.python, "-m", "snakemake", *arguments], environment)
 
 
 if __name__ == "__main__":
