@@ -7,7 +7,6 @@ of a cluster.
 import errno
 import fcntl
 import logging
-import os
 import time
 from pathlib import Path
 
