@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from snakemake.api import SnakemakeApi
 from snakemake.cli import parse_args, parse_config
@@ -36,11 +36,12 @@ from babelscope.errors import BabelscopeError
 
 logger = logging.getLogger(__name__)
 
+How = Literal["wait", "cancel", "none-left"]
 PAUSE = 5  # seconds between two looks at what still runs
 TELL = 60  # seconds between two lines about it
 
 
-def outlive(executor: str, how: Literal["wait", "cancel"]) -> None:
+def outlive(executor: str, how: How) -> None:
     """Return when no job is alive any more.
 
     A job that is cancelled gets SIGTERM, on which a training saves its state.
@@ -160,7 +161,13 @@ def main(words: Sequence[str] | None = None) -> int:
     """Wait for what is left of a killed Snakemake, or cancel it; then run its command again."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--how", choices=["wait", "cancel"], default="wait")
+    parser.add_argument(
+        "--how",
+        choices=get_args(How),
+        default="wait",
+        help="wait for its jobs, or cancel them; none-left: wait for those that are seen, having"
+        " looked yourself into the queue of an executor that cannot be asked",
+    )
     parser.add_argument("--directory", "-d", type=Path, default=Path(), metavar="FOLDER")
     options = parser.parse_args(words)
     try:
@@ -170,8 +177,14 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _go_on(folder: Path, how: Literal["wait", "cancel"]) -> int:
+def _go_on(folder: Path, how: How) -> int:
     run = running.last_run(folder)
+    if running.is_unreadable(folder):
+        raise BabelscopeError(
+            f"{folder / running.RECORD} is damaged, so nobody knows what to go on with.",
+            "Unlock (snakemake --unlock) and run the same command yourself: it does not begin while"
+            " jobs of the last one live on.",
+        )
     if run is None:
         raise BabelscopeError(
             f"No Snakemake of this project has begun in {folder}.",
@@ -191,6 +204,8 @@ def _go_on(folder: Path, how: Literal["wait", "cancel"]) -> int:
             "Recover there; or, if nothing of it can be alive any more, delete"
             f" {folder / running.RECORD}, unlock (snakemake --unlock) and run snakemake itself.",
         )
+    if how != "none-left" and (unseen := running.unseen_jobs(run)):
+        raise unseen
     os.chdir(folder)
     with running.alone(Path()) as record:
         outlive(run.executor, how)
