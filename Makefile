@@ -36,7 +36,7 @@ status: install  ## what is done, running (how far), failed (why) and waiting; C
 plan: install  ## jobs, hours and disk that a configuration costs; CONFIG=, STUDY=, GPU=a100
 	PYTHONPATH=workflow/src $(BIN)/python -m babelscope.plan $(ASKED) $(if $(GPU),--gpu $(GPU))
 
-recover: install  ## after a killed Snakemake: wait for its jobs (HOW=cancel: end them), then the same command
+recover: install  ## after a killed Snakemake: wait for its jobs (HOW=cancel: end them; none-left: see README), then the same command
 	PYTHONPATH=workflow/src $(BIN)/python -m babelscope.recovery $(if $(HOW),--how $(HOW))
 
 # A file's tests stay together, since they share what is costly; one thread each leaves cores to the others.

@@ -70,7 +70,7 @@ rule select_head_mask:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=10,
+        runtime=doubling(10),
     params:
         code=digest("subnetworks/trajectory.py", "subnetworks/masks.py"),
         names=[
@@ -96,7 +96,7 @@ rule derive_control_masks:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=10,
+        runtime=doubling(10),
     params:
         code=digest("subnetworks/trajectory.py", "subnetworks/masks.py"),
         languages=LANGS,
@@ -120,7 +120,7 @@ rule compute_mask_overlap:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=10,
+        runtime=doubling(10),
     params:
         code=digest("subnetworks/overlap.py", "subnetworks/masks.py"),
     script:

@@ -30,8 +30,8 @@ rule build_demo:
         "../../envs/text.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubling(2000),
+        runtime=doubling(30),
     params:
         version=5,
         settings=section("demo"),
@@ -51,6 +51,7 @@ rule download_dump:
         "<logs>/download_dump/{wiki}/{date}.log",
     benchmark:
         "<benchmarks>/download_dump/{wiki}/{date}.tsv"
+    retries: 0
     conda:
         "../../envs/text.yaml"
     threads: 1
@@ -85,6 +86,7 @@ rule download_corpus:
                 *alignment_corpora(),
             ]
         ),
+    retries: 0
     conda:
         "../../envs/text.yaml"
     threads: 1
@@ -121,6 +123,7 @@ rule download_model:
             )
             if name and models[name].source != "build"
         ),
+    retries: 0
     conda:
         "../../envs/torch.yaml"
     threads: 1

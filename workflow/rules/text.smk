@@ -81,7 +81,7 @@ rule split_text:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=60,
+        runtime=doubling(60),
     params:
         version=1,
         source=articles_source,
@@ -110,7 +110,7 @@ rule read_parallel:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("corpus/parallel.py", "corpus/rows.py"),
         paths=corpus_paths,
@@ -142,7 +142,7 @@ rule read_task_data:
     threads: 1
     resources:
         mem_mb=doubling(3000),
-        runtime=60,
+        runtime=doubling(60),
     params:
         code=digest(
             "corpus/examples.py", "corpus/ner.py", "corpus/nli.py", "corpus/rows.py"
