@@ -9,6 +9,7 @@ from babelscope.config import (
     Model,
     Settings,
     check_alignment,
+    check_keys,
     check_names,
     check_tickets,
     load_settings,
@@ -110,6 +111,50 @@ def test_a_mistake_is_one_line_that_names_the_key(document, path, value, words):
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 1\nb: 2\na: 3\n", ["line 3: a ", "line 1"]),
+        ("mlm:\n  build:\n    lr: 1\n    lr: 1\n", ["line 4: mlm.build.lr ", "line 3"]),
+        ("heads:\n  budgets:\n  - {name: x,\n     name: y}\n", ["line 4: heads.budgets.0.name "]),
+        ('{"a": {"b": 1,\n"b": 2}}', ["line 2: a.b ", "line 1"]),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path, text, words):
+    """Of the first, mistakes and all, nothing would be left when the file is read."""
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(BabelscopeError) as caught:
+        check_keys(path)
+    assert "\n" not in str(caught.value)
+    for word in (str(path), *words):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a: {x: 1}\nb: {x: 1}\n",
+        "base: &base {x: 1}\na:\n  <<: *base\n  x: 2\nb: *base\n",
+        "a: &a\n  b: *a\n",
+        '1: a\n"1": b\n? [1, 2]\n: c\n',
+        "a: [\n",
+        "a: 1\n---\na: 2\n",
+        '{"a":\t1}',
+    ],
+)
+def test_keys_that_only_look_alike_are_passed_over(tmp_path, text):
+    (tmp_path / "own.yaml").write_text(text)
+    check_keys(tmp_path / "own.yaml")
+    check_keys(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.name)
+def test_no_key_of_ours_stands_twice(path):
+    check_keys(path)
 
 
 def test_alignment_needs_samples(document):

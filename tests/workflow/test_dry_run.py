@@ -331,6 +331,16 @@ def test_a_wrong_configuration_stops_before_the_first_job(setting, words, tmp_pa
         assert word in message
 
 
+def test_a_key_that_stands_twice_in_an_overlay_stops_the_run(tmp_path):
+    overlay = tmp_path / "own.yaml"
+    overlay.write_text("seeds: [1]\nmlm: {windw: 8}\nmlm: {window: 32}\n")
+    result = snakemake("-n", "--configfile", overlay, directory=tmp_path)
+    assert result.returncode != 0
+    message = result.stderr + result.stdout
+    assert "Traceback" not in message
+    assert f"{overlay}, line 3: mlm is there before, in line 2" in message
+
+
 def test_a_mistyped_target_is_refused(tmp_path):
     result = snakemake("results/figures/heads/gpt-9/head_masks.pdf", "-n", directory=tmp_path)
     assert result.returncode != 0

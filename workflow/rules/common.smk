@@ -16,6 +16,7 @@ from babelscope.config import (
     Model,
     check_alignment,
     check_encoders,
+    check_keys,
     check_names,
     check_tickets,
     load_settings,
@@ -40,6 +41,8 @@ ROOT = Path(workflow.basedir)
 LIBRARY = ROOT / "workflow" / "src" / "babelscope"
 
 try:
+    for file in dict.fromkeys(workflow.configfiles):
+        check_keys(file)
     settings = load_settings(dict(config))
     languages = read_rows(ROOT / "config" / "languages.tsv", Language)
     corpora = read_rows(ROOT / "config" / "corpora.tsv", Corpus)

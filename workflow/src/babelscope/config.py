@@ -868,6 +868,50 @@ class Model(Section):
         return self
 
 
+def check_keys(path: str | Path) -> None:
+    """Refuse a configuration file in which a key stands twice: of the two YAML takes the last.
+
+    A file that is not there or no YAML is passed over, since who loads it says that.
+
+    Raises
+    ------
+    BabelscopeError
+        If there is such a key; the message names both lines.
+    """
+    import yaml  # here, since jobs import this module, too, and not all their environments have it
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        with Path(path).open("rb") as file:
+            root = yaml.compose(file, loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return
+    waiting = [("", root)]
+    seen = set()  # an alias is its anchor's node once more, which can even hold itself
+    while waiting:
+        section, node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += [(f"{section}{number}.", item) for number, item in enumerate(node.value)]
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        lines: dict[tuple[str, str], int] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            name, line = section + _plain(key.value), key.start_mark.line + 1
+            if (key.tag, key.value) in lines:
+                raise BabelscopeError(
+                    f"{path}, line {line}: {name} is there before, in line"
+                    f" {lines[key.tag, key.value]}, and only the last would count.",
+                    "Remove one of them, or make one section of both.",
+                )
+            lines[key.tag, key.value] = line
+            waiting.append((f"{name}.", value))
+
+
 def load_settings(document: dict[str, Any]) -> Settings:
     """Check a parsed configuration and return it typed.
 
