@@ -684,6 +684,7 @@ def _settings() -> list[Reader]:
         documents.append(_merged(document, yaml.safe_load(path.read_text("utf-8"))))
 
     checks: dict[str, Callable[..., None]] = {
+        "heads": config.check_heads,
         "tickets": config.check_tickets,
         "encoders": config.check_encoders,
         "alignment": config.check_alignment,

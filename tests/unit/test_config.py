@@ -1,14 +1,24 @@
 import copy
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from babelscope.config import (
+    BUILT,
+    ENCODERS,
+    GENERATORS,
+    SENTENCE_ENCODERS,
+    TEXT_TO_TEXT,
+    TRANSLATORS,
     Corpus,
+    Family,
     Model,
     Settings,
     check_alignment,
+    check_encoders,
+    check_heads,
     check_keys,
     check_names,
     check_tickets,
@@ -249,6 +259,146 @@ def test_what_tickets_cannot_do_stops_before_the_first_job(document, change, wor
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("overlay", ["config.yaml", "paper/heads.yaml"])
+def test_the_settings_of_heads_can_be_reached(document, overlay):
+    document = merged(document, yaml.safe_load((CONFIG / overlay).read_text("utf-8")))
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    check_heads(load_settings(document), *tables[1:])
+
+
+SPARSE = {"budgets": [{"name": "x", "sparsity": 0.99}], "analysed": "x"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"models": ["gpt2"]}, ["models: gpt2 is of the family gpt2", "known: bert, roberta, xlm"]),
+        ({"models": ["labse", "nllb-200-1.3b"]}, ["nllb-200-1.3b is of the family m2m_100"]),
+        ({"heads": SPARSE}, ["heads.budgets: x: ", "0.99 leaves none of 32", "demo-xlmr", "0.969"]),
+        ({"parallel": {"corpora": ["pud"]}}, ["data_root: None is not a folder", "pud of heads"]),
+        (
+            {"parallel": {"corpora": ["pud"]}, "data_root": "/no/where"},
+            ["data_root: /no/where is not a folder, but the corpus pud of heads is read from it"],
+        ),
+        (
+            {"dumps": {"source": "{data_root}/dumps"}, "data_root": "/no/where"},
+            ["data_root: /no/where is not a folder, but dumps.source of heads is read from it"],
+        ),
+        (
+            {"articles": {"extra": "{data_root}/{lang}.jsonl"}, "data_root": "/no/where"},
+            ["data_root: /no/where is not a folder, but articles.extra of heads"],
+        ),
+        ({"dumps": {"source": "here/dumps"}}, ["dumps.source: here/dumps is not a folder", "from"]),
+        ({"dumps": {"source": "file:///no/where"}}, ["dumps.source: file:///no/where is not"]),
+        ({"languages": ["en", "tr"]}, ["languages: the demo", "no text in tr", "en, es, ru"]),
+        (
+            {"parallel": {"corpora": ["two"]}, "languages": ["en", "de", "zh"]},
+            ["parallel.corpora: two is not there in zh, and heads compares"],
+        ),
+        ({"models": ["built-bert"]}, ["built-bert is of the family bert", "built", "xlm-roberta"]),
+        (
+            {"models": ["own"]},
+            ["models: the row own of config/models.tsv", "~/bert, which", "~ is not expanded"],
+        ),
+    ],
+)
+def test_what_heads_cannot_do_stops_before_the_first_job(document, change, words):
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    two = tables[1]["pud"].model_dump() | {"path": "two.tsv", "languages": "en de"}
+    tables[1]["two"] = Corpus.model_validate(two)
+    row = tables[2]["demo-xlmr"].model_dump() | {"family": "bert"}
+    tables[2]["built-bert"] = Model.model_validate(row)
+    tables[2]["own"] = Model.model_validate(row | {"source": "local", "location": "~/bert"})
+    with pytest.raises(BabelscopeError) as caught:
+        check_heads(load_settings(merged(document, change)), *tables[1:])
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_budgets_of_models_that_are_not_built_are_left_to_their_jobs(document):
+    """How many heads those have stands in their folders alone."""
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    document = merged(document, {"heads": SPARSE, "models": ["xlm-roberta-base"]})
+    check_heads(load_settings(document), *tables[1:])
+
+
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [
+        (check_tickets, {"tickets": {"languages": ["en", "de"]}}),
+        (check_encoders, {"encoders": {"languages": ["en", "de"]}}),
+        (check_alignment, {"alignment": {"languages": ["en", "de"]}}),
+    ],
+)
+def test_every_study_looks_for_its_text_and_its_models(document, check, change):
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    good = merged(document, change)
+    check(load_settings(good), *tables[1:])
+    for wrong, words in (
+        ({"dumps": {"source": "here/dumps"}}, "here/dumps is not a folder"),
+        ({"languages": ["en", "de", "tr"]}, "no text in tr"),
+    ):
+        with pytest.raises(BabelscopeError, match=words):
+            check(load_settings(merged(good, wrong)), *tables[1:])
+    for name in ("demo-xlmr", "demo-gpt2"):
+        row = tables[2][name].model_dump() | {"source": "local", "location": "no/where"}
+        tables[2][name] = Model.model_validate(row)
+    with pytest.raises(BabelscopeError, match="names the folder no/where, which is not there"):
+        check(load_settings(good), *tables[1:])
+
+
+def test_text_that_no_job_reads_is_not_looked_for(document, tmp_path, monkeypatch):
+    """A model that was taken over is aligned on corpora alone; its folder may be gone since."""
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    row = tables[2]["gpt2"].model_dump() | {"source": "local", "revision": "", "location": "gone"}
+    tables[2]["own"] = Model.model_validate(row)
+    (tmp_path / "resources" / "models" / "own").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    change = {"dumps": {"source": "here/dumps"}, "alignment": {"models": ["own"]}}
+    check_alignment(load_settings(merged(document, change)), *tables[1:])
+
+
+def test_a_translator_is_looked_for_where_it_translates(document):
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    row = tables[2]["nllb-200-1.3b"].model_dump() | {"source": "local", "revision": ""}
+    tables[2]["own"] = Model.model_validate(row | {"location": "no/where"})
+    settings = merged(document, {"encoders": {"translation": {"model": "own"}}})
+    check_encoders(load_settings(settings), *tables[1:])
+    settings = merged(settings, {"encoders": {"pairs": ["mnli-triples"]}})
+    with pytest.raises(
+        BabelscopeError, match=r"encoders.translation.model: the row own .*no/where"
+    ):
+        check_encoders(load_settings(settings), *tables[1:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"family": "bret"}, ["family", "'bert'", "bret"]),
+        ({"source": "hub", "location": "", "revision": "a" * 40}, ["location must name a repo"]),
+        ({"source": "local"}, ["location must name a folder"]),
+        ({"source": "local", "location": "a", "revision": "a" * 40}, ["revision must be empty"]),
+        ({"location": "a"}, ["built has no location"]),
+        ({"revision": "a" * 40}, ["built has no location and no revision"]),
+    ],
+)
+def test_where_a_model_is_from_is_said_once(tmp_path, changes, words):
+    row = {"name": "m", "family": "bert", "source": "build", "location": "", "revision": ""}
+    row |= {"licence": "", "citation": "", **changes}
+    table = tmp_path / "models.tsv"
+    table.write_text("\t".join(row) + "\n" + "\t".join(row.values()) + "\n")
+    with pytest.raises(BabelscopeError, match="line 2") as caught:
+        read_rows(table, Model)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_families_are_those_that_something_is_done_with():
+    assert set(get_args(Family)) == {
+        *(*ENCODERS, *TEXT_TO_TEXT, *SENTENCE_ENCODERS, *GENERATORS, TRANSLATORS, BUILT)
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -297,9 +447,10 @@ def test_corpora_of_samples_in_few_languages_may_serve_together(document):
         Corpus.model_validate(tables[1]["opus.en-de"].model_dump() | {"languages": ""})
 
 
-def test_a_form_for_text_to_text_models_may_stand_beside_others(document):
+def test_a_form_for_text_to_text_models_may_stand_beside_others(document, tmp_path):
     tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
-    row = {"source": "local", "location": "mt5", "revision": "", "licence": "", "citation": ""}
+    row = {"source": "local", "revision": "", "licence": "", "citation": ""}
+    row["location"] = str(tmp_path)
     tables[2]["own-mt5"] = Model(name="own-mt5", family="mt5", **row)
     change = {"models": ["demo-xlmr", "own-mt5"], "tasks": {"nli": {"form": "generate"}}}
     check_tickets(load_settings(merged(document, change)), *tables[1:])

@@ -16,6 +16,7 @@ from babelscope.config import (
     Model,
     check_alignment,
     check_encoders,
+    check_heads,
     check_keys,
     check_names,
     check_tickets,
@@ -534,6 +535,10 @@ def runs_of(wildcards):
 
 def heads_targets(wildcards):
     """Return every table and figure of the heads study."""
+    try:
+        check_heads(settings, corpora, models)
+    except BabelscopeError as error:
+        raise WorkflowError(str(error)) from None
     return [file for model in settings.models for file in heads_files(model)]
 
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from babelscope.errors import BabelscopeError
-from babelscope.languages import Language
+from babelscope.languages import DEMO_LANGUAGES, Language
+from babelscope.subnetworks.budgets import heads_at
 
 Row = TypeVar("Row", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
@@ -48,12 +49,26 @@ Method = Literal[
 ALIGNED = ("aligned-contrastive", "aligned-instruction", "aligned-both")
 Aligned = Literal["aligned-contrastive", "aligned-instruction", "aligned-both"]
 Study = Literal["heads", "tickets", "encoders", "alignment"]
+Family = Literal[
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "t5",
+    "mt5",
+    "m2m_100",
+    "gpt2",
+    "xglm",
+    "bloom",
+    "llama",
+]
 GENERATORS = ("gpt2", "xglm", "bloom", "llama")
-# Families of models that can do the tasks; those of the second kind write their answers.
+# Families of models that can do the tasks; those of the second kind write their answers. Heads are
+# looked for in those of the first, which learn masked words.
 ENCODERS = ("bert", "roberta", "xlm-roberta")
 TEXT_TO_TEXT = ("t5", "mt5")
 SENTENCE_ENCODERS = ("bert", "xlm-roberta", "m2m_100")
 TRANSLATORS = "m2m_100"
+BUILT = "xlm-roberta"  # the family of the models that are built for `models`
 
 
 PLACES = ("demo", "data_root", "fetched", "split", "lang", "code", "flores", "iso639_3")
@@ -854,17 +869,26 @@ class Model(Section):
     """One row of models.tsv."""
 
     name: Name
-    family: str
+    family: Family
     source: Literal["build", "hub", "local"]
-    location: str
-    revision: str
+    location: str = Field(description="a repository of the hub, or a folder; empty: it is built")
+    revision: str = Field(description="commit of the repository; empty for what is not of the hub")
     licence: str
     citation: str
 
     @model_validator(mode="after")
     def _pinned(self) -> "Model":
+        if self.source == "build":
+            if self.location or self.revision:
+                raise ValueError("a model that is built has no location and no revision")
+            return self
+        if not self.location:
+            wanted = {"hub": "a repository of the hub", "local": "a folder"}[self.source]
+            raise ValueError(f"location must name {wanted}")
         if self.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
             raise ValueError("revision must be a commit of 40 hexadecimal digits, not a branch")
+        if self.source == "local" and self.revision:
+            raise ValueError("revision must be empty: a folder has none; or set source to hub")
         return self
 
 
@@ -1026,8 +1050,11 @@ def read_rows(path: str | Path, kind: type[Row]) -> dict[str, Row]:
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(_plain, first["loc"])) or "row"
+            message = first["msg"].removeprefix("Value error, ")
+            if not isinstance(first["input"], dict):
+                message += f" (found {_quoted(first['input'])})"
             raise BabelscopeError(
-                f"{path}, line {number}: {key}: {first['msg'].removeprefix('Value error, ')}.",
+                f"{path}, line {number}: {key}: {message}.",
                 "Correct that line.",
             ) from None
         name = next(iter(record.values()))
@@ -1120,6 +1147,39 @@ def check_data_root(settings: Settings, corpora: dict[str, Corpus]) -> None:
             )
 
 
+def check_heads(settings: Settings, corpora: dict[str, Corpus], models: dict[str, Model]) -> None:
+    """Check what only the heads study asks for, before it starts a job.
+
+    Raises
+    ------
+    BabelscopeError
+        If a model's family learns no masked words or its folder is not there, a budget leaves a
+        built model no head, a parallel corpus lacks a language, or text cannot be read: the demo
+        has none in a language, or there is no folder that it is read from.
+    """
+    for name in settings.models:
+        if models[name].family not in ENCODERS:
+            raise BabelscopeError(
+                f"config: models: {name} is of the family {models[name].family}, in which heads are"
+                f" not looked for; known: {', '.join(ENCODERS)}.",
+                "Choose other models, or correct the family in config/models.tsv.",
+            )
+    _check_models("models", settings.models, models)
+    built = [name for name in settings.models if models[name].source == "build"]
+    shape = settings.mlm.architecture
+    for budget in settings.heads.budgets if built else []:
+        try:
+            heads_at(budget.sparsity or 0.0, shape.layers * shape.heads)
+        except BabelscopeError as error:
+            raise BabelscopeError(
+                f"config: heads.budgets: {budget.name}: {error.what} That is what"
+                f" {', '.join(built)} is built with.",
+                error.remedy,
+            ) from None
+    _check_parallel("heads", settings, corpora)
+    _check_text("heads", settings)
+
+
 def check_tickets(settings: Settings, corpora: dict[str, Corpus], models: dict[str, Model]) -> None:
     """Check what only the tickets study asks for, before it starts a job.
 
@@ -1127,8 +1187,8 @@ def check_tickets(settings: Settings, corpora: dict[str, Corpus], models: dict[s
     ------
     BabelscopeError
         If its languages are not among those of the configuration or lack the pivot, a model's
-        family cannot do its tasks, a setting cannot be reached, or there is no folder of real files
-        that a task is read from.
+        family cannot do its tasks or its folder is not there, a setting cannot be reached, a
+        parallel corpus lacks a language, or there is nothing that a task or text is read from.
     """
     tickets, tasks = settings.tickets, settings.tasks
     outside = [code for code in tickets.languages if code not in settings.languages]
@@ -1153,8 +1213,12 @@ def check_tickets(settings: Settings, corpora: dict[str, Corpus], models: dict[s
             f" {' and '.join(TEXT_TO_TEXT)}; there are {', '.join(families.values())}.",
             "Set it to label.",
         )
+    _check_models("models", settings.models, models)
     for name in tickets.tasks:
         _check_task(name, getattr(tasks, name), settings, corpora, models)
+    _check_parallel("tickets", settings, corpora)
+    if "mlm" in tickets.tasks or any(models[name].source == "build" for name in settings.models):
+        _check_text("tickets", settings)
 
 
 def check_encoders(
@@ -1166,9 +1230,9 @@ def check_encoders(
     ------
     BabelscopeError
         If its languages are not among those of the configuration or lack the pivot, a model's
-        family has no encoder, a length is beyond what a built model reads, a corpus is in none of
-        its languages, pairs would have to be translated without a translator, or there is no folder
-        of real files that a corpus is read from.
+        family has no encoder or its folder is not there, a length is beyond what a built model
+        reads, a corpus is in none of its languages, pairs would have to be translated without a
+        translator, or there is nothing that a corpus or text is read from.
     """
     encoders = settings.encoders
     outside = [code for code in encoders.languages if code not in settings.languages]
@@ -1185,6 +1249,7 @@ def check_encoders(
                 f" sentence encoder is made; known: {', '.join(SENTENCE_ENCODERS)}.",
                 "Choose other models, or correct the family in config/models.tsv.",
             )
+    _check_models("models", settings.models, models)
     built = [name for name in settings.models if models[name].source == "build"]
     lengths = {"window": encoders.window} | {
         f"{key}.max_tokens": getattr(encoders, key).max_tokens
@@ -1221,6 +1286,10 @@ def check_encoders(
                 f" does not translate; models of the family {TRANSLATORS} do.",
                 "Name another row of config/models.tsv, such as nllb-200-1.3b, or add one.",
             )
+        if row and lacking:
+            _check_models("encoders.translation.model", [translator or ""], models)
+    if built or set(encoders.methods) & set(MODULAR):
+        _check_text("encoders", settings)
 
 
 def check_alignment(
@@ -1232,10 +1301,11 @@ def check_alignment(
     ------
     BabelscopeError
         If its languages are not among those of the configuration or lack the pivot, a model does
-        not generate or is also one of `models`, a length or layer is beyond what a built model
-        has, a setting names a corpus that the study does not use, a corpus of samples lacks the
-        pivot, all of them lack a language, one of choices has none, translations are also what is
-        compared, or there is no folder of real files that a corpus is read from.
+        not generate, is also one of `models` or is not there, a length or layer is beyond what a
+        built model has, a setting names a corpus that the study does not use, a corpus of samples
+        lacks the pivot, all of them lack a language, one of choices has none, translations are also
+        what is compared, a parallel corpus lacks a language, or there is nothing that a corpus or
+        text is read from.
     """
     alignment = settings.alignment
     training = alignment.training
@@ -1253,6 +1323,7 @@ def check_alignment(
                 f" to align are of {', '.join(GENERATORS)}, and are not listed in models, too.",
                 "Choose other models, or correct the family in config/models.tsv.",
             )
+    _check_models("alignment.models", alignment.models, models)
     built = [name for name in alignment.models if models[name].source == "build"]
     for name in built:
         if models[name].family != "gpt2" or alignment.tokenizer.kind != "unigram":
@@ -1313,6 +1384,9 @@ def check_alignment(
             f"config: alignment: no corpus of samples is there in {', '.join(sorted(lacking))}.",
             "Take the language out of alignment.languages, or name more instructions.",
         )
+    _check_parallel("alignment", settings, corpora)
+    if built:
+        _check_text("alignment", settings)
 
 
 def _check_corpora(
@@ -1328,11 +1402,81 @@ def _check_corpora(
                 f" none of which is among {study}.languages ({', '.join(languages)}).",
                 "Take the corpus out, or add a language.",
             )
-        if "{data_root}" in row.path and not _is_folder(settings.data_root):
+        _check_folder(f"the corpus {name} of {study}", row.path, settings)
+        _check_demo(f"the corpus {name} of {study}", row.path, settings)
+
+
+def _check_parallel(study: str, settings: Settings, corpora: dict[str, Corpus]) -> None:
+    """Check that what is compared is there in all languages: it is read in all, whatever study."""
+    for name in settings.parallel.corpora:
+        row = corpora[name]
+        lacking = [code for code in settings.languages if row.codes and code not in row.codes]
+        if lacking:
             raise BabelscopeError(
-                f"config: data_root: {settings.data_root} is not a folder, but the corpus {name} of"
-                f" {study} is read from it.",
-                "Add --config data_root=FOLDER.",
+                f"config: parallel.corpora: {name} is not there in {', '.join(lacking)}, and"
+                f" {study} compares its sentences in all languages.",
+                "Choose fewer languages, or another corpus.",
+            )
+        _check_folder(f"the corpus {name} of {study}", row.path, settings)
+        _check_demo(f"the corpus {name} of {study}", row.path, settings)
+
+
+def _check_text(study: str, settings: Settings) -> None:
+    """Check that the articles and the further text of a study can be read."""
+    source, extra = settings.dumps.source, settings.articles.extra or ""
+    root = settings.data_root
+    for key, path in (("dumps.source", source), ("articles.extra", extra)):
+        if root and not _is_folder(root) and path.startswith(root):
+            _check_folder(f"{key} of {study}", "{data_root}", settings)
+    folder = source.removeprefix("file://")
+    if source == "demo":
+        _check_demo(f"the text of {study}", "{demo}", settings)
+    elif not source.startswith("http") and not _is_folder(folder):
+        raise BabelscopeError(
+            f"config: dumps.source: {source} is not a folder, but the text of {study} is read from"
+            " it.",
+            f"Correct it; a relative path counts from {Path.cwd()}.",
+        )
+
+
+def _check_folder(what: str, path: str, settings: Settings) -> None:
+    """Check that there is the folder of real files, if a path leads there."""
+    if "{data_root}" in path and not _is_folder(settings.data_root):
+        raise BabelscopeError(
+            f"config: data_root: {settings.data_root} is not a folder, but {what} is read from it.",
+            "Add --config data_root=FOLDER.",
+        )
+
+
+def _check_demo(what: str, path: str, settings: Settings) -> None:
+    """Check that the demo has all languages, if a path leads there: it is made in all or none."""
+    unknown = [code for code in settings.languages if code not in DEMO_LANGUAGES]
+    if "{demo}" in path and unknown:
+        raise BabelscopeError(
+            f"config: languages: the demo, from which {what} comes, has no text in"
+            f" {', '.join(unknown)}.",
+            f"Choose languages from {', '.join(DEMO_LANGUAGES)}, or use real dumps and corpora.",
+        )
+
+
+def _check_models(key: str, names: Iterable[str], models: dict[str, Model]) -> None:
+    """Check that models can be built, or that their folders are there."""
+    for name in names:
+        row = models[name]
+        if key == "models" and row.source == "build" and row.family != BUILT:
+            raise BabelscopeError(
+                f"config: {key}: {name} is of the family {row.family}, and would have to be built;"
+                f" models of {BUILT} can be.",
+                "Correct the family or the source in config/models.tsv.",
+            )
+        # Of a model that was taken over before, the folder may be gone.
+        places = (row.location, f"resources/models/{name}")
+        if row.source == "local" and not any(map(_is_folder, places)):
+            home = ", and ~ is not expanded" if row.location.startswith("~") else ""
+            raise BabelscopeError(
+                f"config: {key}: the row {name} of config/models.tsv names the folder"
+                f" {row.location}, which is not there.",
+                f"Correct its location; a relative path counts from {Path.cwd()}{home}.",
             )
 
 
@@ -1362,10 +1506,7 @@ def _check_task(
             f" {settings.mlm.window}, for which {', '.join(built)} is built.",
             "Lower it, or raise mlm.window.",
         )
-    root = settings.data_root
-    if task.corpus and "{data_root}" in corpora[task.corpus].path and not _is_folder(root):
-        raise BabelscopeError(
-            f"config: data_root: {root} is not a folder, but the corpus {task.corpus} of"
-            f" tasks.{name} is read from it.",
-            "Add --config data_root=FOLDER.",
-        )
+    if task.corpus:
+        path = corpora[task.corpus].path
+        _check_folder(f"the corpus {task.corpus} of tasks.{name}", path, settings)
+        _check_demo(f"the corpus {task.corpus} of tasks.{name}", path, settings)

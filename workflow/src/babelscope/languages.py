@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+DEMO_LANGUAGES = ("en", "es", "ru", "de", "zh", "ar", "ur", "hi")  # those the demo has text in
+
 
 class Language(BaseModel):
     """One row of languages.tsv.
