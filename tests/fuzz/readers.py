@@ -9,6 +9,7 @@ import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -683,11 +684,12 @@ def _settings() -> list[Reader]:
     for path in sorted(CONFIG.glob("paper/*.yaml")):
         documents.append(_merged(document, yaml.safe_load(path.read_text("utf-8"))))
 
+    prompts_there = config.prompt_languages(CONFIG / "prompts")
     checks: dict[str, Callable[..., None]] = {
         "heads": config.check_heads,
         "tickets": config.check_tickets,
         "encoders": config.check_encoders,
-        "alignment": config.check_alignment,
+        "alignment": partial(config.check_alignment, prompts=prompts_there),
     }
 
     def settings(paths: Paths) -> None:

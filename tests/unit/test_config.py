@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -23,12 +24,14 @@ from babelscope.config import (
     check_names,
     check_tickets,
     load_settings,
+    prompt_languages,
     read_rows,
 )
 from babelscope.errors import BabelscopeError
 from babelscope.languages import Language
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
+PROMPTS = prompt_languages(CONFIG / "prompts")
 TABLES = {"languages": Language, "corpora": Corpus, "models": Model}
 
 
@@ -327,7 +330,10 @@ def test_budgets_of_models_that_are_not_built_are_left_to_their_jobs(document):
     [
         (check_tickets, {"tickets": {"languages": ["en", "de"]}}),
         (check_encoders, {"encoders": {"languages": ["en", "de"]}}),
-        (check_alignment, {"alignment": {"languages": ["en", "de"]}}),
+        (
+            partial(check_alignment, prompts=PROMPTS),
+            {"alignment": {"languages": ["en", "de"]}},
+        ),
     ],
 )
 def test_every_study_looks_for_its_text_and_its_models(document, check, change):
@@ -355,7 +361,7 @@ def test_text_that_no_job_reads_is_not_looked_for(document, tmp_path, monkeypatc
     (tmp_path / "resources" / "models" / "own").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     change = {"dumps": {"source": "here/dumps"}, "alignment": {"models": ["own"]}}
-    check_alignment(load_settings(merged(document, change)), *tables[1:])
+    check_alignment(load_settings(merged(document, change)), *tables[1:], PROMPTS)
 
 
 def test_a_translator_is_looked_for_where_it_translates(document):
@@ -422,9 +428,55 @@ def test_what_alignment_cannot_do_stops_before_the_first_job(document, change, w
     tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
     check_names(settings, *tables)
     with pytest.raises(BabelscopeError) as caught:
-        check_alignment(settings, *tables[1:])
+        check_alignment(settings, *tables[1:], PROMPTS)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "change", "words"),
+    [
+        ("de", {}, ["demo-xnli-choices", "prompts in de, which config/prompts/xnli.yaml lacks"]),
+        ("de", {"prompts": ["pivot"]}, []),
+        ("en", {"prompts": ["pivot"]}, ["prompts in en"]),
+        ("de", {"languages": ["en", "zh"]}, []),
+        (
+            "de",
+            {
+                "prompts": ["pivot"],
+                "training": {
+                    "selected_by": {"corpus": "demo-xnli-choices", "shots": 0, "examples": 9}
+                },
+            },
+            ["prompts in de"],
+        ),
+        ("de", {"evaluated": ["demo-pawsx"]}, []),
+    ],
+)
+def test_languages_without_a_prompt_are_refused_before_anything_is_trained(
+    document, lacking, change, words
+):
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    settings = load_settings(
+        merged(document, {"alignment": {"languages": ["en", "de", "zh"]} | change})
+    )
+    prompts = PROMPTS | {"xnli": PROMPTS["xnli"] - {lacking}}
+    if not words:
+        check_alignment(settings, *tables[1:], prompts)
+        return
+    with pytest.raises(BabelscopeError) as caught:
+        check_alignment(settings, *tables[1:], prompts)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_files_of_prompts_that_cannot_be_read_are_left_to_their_job(tmp_path):
+    for name, text in {"a": "languages: [", "b": "", "c": "languages: 1", "d": "- 1"}.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    (tmp_path / "e.yaml").write_text("languages: {en: 1, de: 2}")
+    assert prompt_languages(tmp_path) == {"e": {"en", "de"}}
+    assert {"xnli", "pawsx"} < set(PROMPTS)
+    assert "sw" in PROMPTS["xnli"]
 
 
 def test_corpora_of_samples_in_few_languages_may_serve_together(document):
@@ -436,7 +488,9 @@ def test_corpora_of_samples_in_few_languages_may_serve_together(document):
 
     def check(*names):
         change = {"languages": ["en", "de", "ru"], "instructions": [], "translations": list(names)}
-        check_alignment(load_settings(merged(document, {"alignment": change})), *tables[1:])
+        check_alignment(
+            load_settings(merged(document, {"alignment": change})), *tables[1:], PROMPTS
+        )
 
     check("opus.en-de", "opus.ru-en")
     with pytest.raises(BabelscopeError, match="no corpus of samples is there in ru"):

@@ -21,6 +21,7 @@ from babelscope.config import (
     check_names,
     check_tickets,
     load_settings,
+    prompt_languages,
     read_rows,
 )
 from babelscope.errors import BabelscopeError
@@ -1235,7 +1236,8 @@ def selecting_prompts(wildcards):
 def alignment_targets(wildcards):
     """Return every table and figure of the alignment study."""
     try:
-        check_alignment(settings, corpora, models)
+        prompts = prompt_languages(ROOT / "config" / "prompts")
+        check_alignment(settings, corpora, models, prompts)
     except BabelscopeError as error:
         raise WorkflowError(str(error)) from None
     return [file for model in ALIGNMENT_MODELS for file in alignment_files(model)]

@@ -6,7 +6,7 @@ file is an error, not a hidden default.
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -1292,10 +1292,37 @@ def check_encoders(
         _check_text("encoders", settings)
 
 
+def prompt_languages(folder: str | Path) -> dict[str, set[str]]:
+    """Return the languages that there are prompts in, by format of choices.
+
+    A file that is not as it should be is left out, since the job that reads it says what is wrong.
+    """
+    import yaml  # as in check_keys
+
+    found = {}
+    for path in sorted(Path(folder).glob("*.yaml")):
+        try:
+            document = yaml.safe_load(path.read_text("utf-8"))
+            found[path.stem] = set(map(str, document["languages"]))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
+            continue
+    return found
+
+
 def check_alignment(
-    settings: Settings, corpora: dict[str, Corpus], models: dict[str, Model]
+    settings: Settings,
+    corpora: dict[str, Corpus],
+    models: dict[str, Model],
+    prompts: Mapping[str, Collection[str]],
 ) -> None:
     """Check what only the alignment study asks for, before it starts a job.
+
+    Parameters
+    ----------
+    settings, corpora, models
+        The configuration and its tables.
+    prompts
+        As `prompt_languages` returns them.
 
     Raises
     ------
@@ -1303,9 +1330,9 @@ def check_alignment(
         If its languages are not among those of the configuration or lack the pivot, a model does
         not generate, is also one of `models` or is not there, a length or layer is beyond what a
         built model has, a setting names a corpus that the study does not use, a corpus of samples
-        lacks the pivot, all of them lack a language, one of choices has none, translations are also
-        what is compared, a parallel corpus lacks a language, or there is nothing that a corpus or
-        text is read from.
+        lacks the pivot, all of them lack a language, one of choices has none or one without a
+        prompt, translations are also what is compared, a parallel corpus lacks a language, or there
+        is nothing that a corpus or text is read from.
     """
     alignment = settings.alignment
     training = alignment.training
@@ -1362,6 +1389,19 @@ def check_alignment(
                 "Correct the name, or add the corpus to the study.",
             )
     _check_corpora("alignment", (*used, *alignment.evaluated), settings, corpora)
+    for name in alignment.evaluated:
+        row = corpora[name]
+        scored = [code for code in alignment.languages if not row.codes or code in row.codes]
+        spoken = {code for code in scored if "own" in alignment.prompts or name in chosen}
+        spoken |= {settings.pivot for kind in alignment.prompts if kind == "pivot"}
+        unspoken = spoken - set(prompts.get(row.format, spoken))
+        if unspoken:
+            raise BabelscopeError(
+                f"config: alignment.evaluated: {name} is scored with prompts in"
+                f" {', '.join(sorted(unspoken))}, which config/prompts/{row.format}.yaml lacks.",
+                "Write one there, with its source, or take the language out of"
+                " alignment.languages.",
+            )
     compared = [name for name in alignment.translations if name in settings.parallel.corpora]
     if compared:
         raise BabelscopeError(
