@@ -170,6 +170,41 @@ def test_no_key_of_ours_stands_twice(path):
     check_keys(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("languages", ["en", False], ["languages.1", "(found False), write it in quotes"]),
+        ("models", [1], ["models.0", "(found 1), write it in quotes"]),
+        ("dumps.date", {"default": True}, ["dumps.date.default", "(found True), write it in quo"]),
+        ("dumps.date", 2026, ["dumps.date.default", "'2026'"]),
+        ("languages", ["en", "de", "en", "es", "es"], ["config: languages: lists en, es twice."]),
+        ("seeds", [3, 1, 3], ["config: seeds: lists 3 twice."]),
+        ("dumps.source", "~/dumps", ["config: dumps: ", "~, which is not expanded"]),
+    ],
+)
+def test_what_yaml_makes_of_words_is_said(document, path, value, words):
+    test_a_mistake_is_one_line_that_names_the_key(document, path, value, words)
+
+
+def test_a_number_where_a_choice_is_wrong_too_needs_no_quotes(document):
+    with pytest.raises(BabelscopeError, match="compute.device: .*found 1") as caught:
+        load_settings(merged(document, {"compute": {"device": 1}}))
+    assert "quotes" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        ("20260101", {"default": "20260101"}),
+        (20260101, {"default": "20260101"}),
+        ({"default": 20260101, "de": "20260120"}, {"default": "20260101", "de": "20260120"}),
+    ],
+)
+def test_dates_may_be_bare(document, date, expected):
+    document["dumps"] |= {"source": "dumps", "date": date}
+    assert load_settings(document).dumps.date == expected
+
+
 def test_alignment_needs_samples(document):
     change = {"alignment": {"instructions": [], "translations": []}}
     with pytest.raises(BabelscopeError, match="alignment: instructions or translations must name"):

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from babelscope.errors import BabelscopeError
 from babelscope.languages import DEMO_LANGUAGES, Language
@@ -25,6 +25,7 @@ Count = Annotated[int, Field(ge=1, lt=2**63)]
 Several = Annotated[int, Field(ge=2, lt=2**63)]  # what a spread is computed from
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 SPLIT = r"[\w./{}*-]+(:0?\.\d+)?"
+Date = Annotated[str, Field(pattern=r"^\d{8}$")]
 Splits = Annotated[str, Field(pattern=rf"^({SPLIT} {SPLIT}( {SPLIT})?)?$")]
 FURTHER = "avg_first_last|avg_top2|avg_bottom|avg_bottom2|avg_all|last_top2|last_first_last"
 POOLER = rf"^((avg|last|max)(-\d+)?|{FURTHER})$"
@@ -113,12 +114,26 @@ class Compute(Section):
         return self
 
 
+def _written(date: Any) -> Any:
+    """Return a date as it was written: YAML takes digits without quotes for a number."""
+    return str(date) if isinstance(date, int) and not isinstance(date, bool) else date
+
+
+def _dates(value: Any) -> Any:
+    """Return dates by language, where one for all may stand by itself."""
+    if isinstance(value, str | int):
+        value = {"default": value}
+    if not isinstance(value, dict):
+        return value
+    return {language: _written(date) for language, date in value.items()}
+
+
 class Dumps(Section):
     """Which Wikipedia dumps are read, and how."""
 
     source: str = Field(description="demo, a mirror's URL, or file:///folder")
-    date: dict[str, Annotated[str, Field(pattern=r"^\d{8}$")]] = Field(
-        description="date per language, with a value for 'default'"
+    date: Annotated[dict[str, Date], BeforeValidator(_dates)] = Field(
+        description="one date, or one per language with a value for 'default'"
     )
     sampling: Literal["whole", "multistream"]
     templates: bool = Field(description="expand templates while extracting")
@@ -128,6 +143,8 @@ class Dumps(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> "Dumps":
+        if self.source.startswith("~"):
+            raise ValueError("source begins with ~, which is not expanded: write the whole path")
         if not re.match(r"^(demo$|https?://|file:///|\.{0,2}/?[\w.])", self.source):
             raise ValueError("source must be demo, an http(s) URL, file:///folder or a folder")
         if USER.search(self.source):
@@ -710,7 +727,8 @@ class Settings(Section):
             lists[f"alignment.{key}"] = getattr(self.alignment, key)
         for key, values in lists.items():
             if len(set(values)) < len(values):
-                raise ValueError(f"{key}: {values} lists something twice")
+                twice = sorted({str(value) for value in values if values.count(value) > 1})
+                raise ValueError(f"{key}: lists {', '.join(twice)} twice")
         if self.pivot not in self.languages:
             raise ValueError(f"pivot: {self.pivot} is not among languages")
         return self
@@ -992,20 +1010,17 @@ def _explain(error: ValidationError) -> str:
     problems = []
     found = error.errors()
     for item in found[:SHOWN]:
-        key = ".".join(map(_plain, item["loc"])) or "configuration"
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             allowed = ", ".join(_fields_at(item["loc"][:-1]))
             message = f"unknown key; allowed here: {allowed}"
         elif item["type"] == "missing":
             message = "is missing"
-        else:
-            message = (
-                f"{message} (found {_quoted(item['input'])})"
-                if not isinstance(item["input"], dict)
-                else message
-            )
-        problems.append(f"{key}: {message}")
+        elif not isinstance(item["input"], dict):
+            message += f" (found {_quoted(item['input'])})"
+            if item["type"] == "string_type" and isinstance(item["input"], bool | int):
+                message += ", write it in quotes: bare, it is no text in YAML"
+        problems.append(": ".join(filter(None, (".".join(map(_plain, item["loc"])), message))))
     more = f"; {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return "config: " + "; ".join(problems) + more + "."
 
