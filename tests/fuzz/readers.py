@@ -21,6 +21,7 @@ import yaml
 from safetensors.numpy import save
 
 from babelscope import config
+from babelscope.checks import prompt_languages
 from babelscope.config import Corpus, Model, load_settings, read_rows
 from babelscope.corpus.archives import unpack
 from babelscope.corpus.articles import read_articles, sample_articles, split_articles
@@ -684,7 +685,7 @@ def _settings() -> list[Reader]:
     for path in sorted(CONFIG.glob("paper/*.yaml")):
         documents.append(_merged(document, yaml.safe_load(path.read_text("utf-8"))))
 
-    prompts_there = config.prompt_languages(CONFIG / "prompts")
+    prompts_there = prompt_languages(CONFIG / "prompts")
     checks: dict[str, Callable[..., None]] = {
         "heads": config.check_heads,
         "tickets": config.check_tickets,

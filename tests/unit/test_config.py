@@ -1,11 +1,14 @@
 import copy
+import json
 from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import yaml
+from matplotlib.lines import Line2D
 
+from babelscope.checks import check_budgets, check_keys, prompt_languages
 from babelscope.config import (
     BUILT,
     ENCODERS,
@@ -20,15 +23,13 @@ from babelscope.config import (
     check_alignment,
     check_encoders,
     check_heads,
-    check_keys,
     check_names,
     check_tickets,
     load_settings,
-    prompt_languages,
     read_rows,
 )
 from babelscope.errors import BabelscopeError
-from babelscope.languages import Language
+from babelscope.languages import MARKERS, Language
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 PROMPTS = prompt_languages(CONFIG / "prompts")
@@ -304,15 +305,11 @@ def test_the_settings_of_heads_can_be_reached(document, overlay):
     check_heads(load_settings(document), *tables[1:])
 
 
-SPARSE = {"budgets": [{"name": "x", "sparsity": 0.99}], "analysed": "x"}
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"models": ["gpt2"]}, ["models: gpt2 is of the family gpt2", "known: bert, roberta, xlm"]),
         ({"models": ["labse", "nllb-200-1.3b"]}, ["nllb-200-1.3b is of the family m2m_100"]),
-        ({"heads": SPARSE}, ["heads.budgets: x: ", "0.99 leaves none of 32", "demo-xlmr", "0.969"]),
         ({"parallel": {"corpora": ["pud"]}}, ["data_root: None is not a folder", "pud of heads"]),
         (
             {"parallel": {"corpora": ["pud"]}, "data_root": "/no/where"},
@@ -353,11 +350,19 @@ def test_what_heads_cannot_do_stops_before_the_first_job(document, change, words
         assert word in str(caught.value)
 
 
-def test_budgets_of_models_that_are_not_built_are_left_to_their_jobs(document):
-    """How many heads those have stands in their folders alone."""
+SPARSE = {"budgets": [{"name": "x", "sparsity": 0.99}], "analysed": "x"}
+
+
+def test_budgets_must_leave_a_built_model_a_head(document):
+    """How many heads other models have stands in their folders alone, and their jobs say it."""
     tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
-    document = merged(document, {"heads": SPARSE, "models": ["xlm-roberta-base"]})
-    check_heads(load_settings(document), *tables[1:])
+    check_budgets(load_settings(document), tables[2])
+    document = merged(document, {"heads": SPARSE})
+    with pytest.raises(BabelscopeError) as caught:
+        check_budgets(load_settings(document), tables[2])
+    for word in ("heads.budgets: x: ", "0.99 leaves none of 32", "demo-xlmr", "0.969"):
+        assert word in str(caught.value)
+    check_budgets(load_settings(merged(document, {"models": ["xlm-roberta-base"]})), tables[2])
 
 
 @pytest.mark.parametrize(
@@ -561,6 +566,78 @@ def test_rows_are_typed_and_unique(tmp_path):
     table.write_text(header + "m\tbert\tbuild\t\t\tMIT\tx\nm\tbert\tbuild\t\t\tMIT\tx\n")
     with pytest.raises(BabelscopeError, match="line 3: m is listed twice"):
         read_rows(table, Model)
+
+
+def write_changed(path, table, first, **changes):
+    """Write a table with one row alone, changed."""
+    header, *lines = (CONFIG / f"{table}.tsv").read_text("utf-8").splitlines()
+    line = next(line for line in lines if line.startswith(f"{first}\t"))
+    row = dict(zip(header.split("\t"), line.split("\t"), strict=True)) | changes
+    path.write_text("\t".join(row) + "\n" + "\t".join(row.values()) + "\n", "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("table", "first", "changes", "words"),
+    [
+        ("languages", "de", {"colour": "blue"}, ["colour: must be # and six digits", "'blue'"]),
+        ("languages", "de", {"marker": "q"}, ["marker: must be one of . o v", "(found 'q')"]),
+        ("languages", "de", {"marker": "x"}, ["marker: must be one of"]),  # has no area
+        ("languages", "de", {"marker": ""}, ["marker: must be one of", "(found '')"]),
+        ("languages", "de", {"flores": "de"}, ["flores: must be a code such as eng_Latn", "'de'"]),
+        ("languages", "de", {"uriel": ""}, ["uriel: must be three small letters", "(found '')"]),
+        ("languages", "de", {"script": "latin"}, ["script: must be four letters, such as Latn"]),
+        ("languages", "de", {"code": "DE"}, ["code: must be 2 to 20 small letters", "'DE'"]),
+        ("languages", "de", {"wiki": "de/wiki"}, ["wiki: must be small letters", "'de/wiki'"]),
+        ("models", "gpt2", {"name": "GPT 2"}, ["name: must be small letters", "(found 'GPT 2')"]),
+        ("corpora", "pud", {"languages": "en, de"}, ["languages: must be codes between single"]),
+        ("corpora", "panx", {"splits": "a"}, ["splits: must be two or three names", "(found 'a')"]),
+        ("corpora", "wikiann", {"sha256": "A" * 64}, ["sha256: must be checksums of 64 digits"]),
+        ("corpora", "wikiann", {"sha256": ""}, ["sha256 has 0 checksums for 1 archives in url"]),
+        ("corpora", "wikiann", {"sha256": f"{'a' * 64} {'b' * 64}"}, ["sha256 has 2 checksums"]),
+    ],
+)
+def test_what_a_cell_may_hold_is_said_in_words(tmp_path, table, first, changes, words):
+    path = tmp_path / "own.tsv"
+    write_changed(path, table, first)
+    read_rows(path, TABLES[table])
+    write_changed(path, table, first, **changes)
+    with pytest.raises(BabelscopeError, match=r"own\.tsv, line 2: ") as caught:
+        read_rows(path, TABLES[table])
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "first", "changes"),
+    [
+        ("languages", "de", {"colour": "#0072B2"}),
+        ("languages", "de", {"marker": r"$\mathbf{B}$"}),
+        ("corpora", "bactrian-x", {"sha256": ""}),
+        ("corpora", "pud", {"languages": "en de zh:cmn"}),
+    ],
+)
+def test_what_else_a_cell_may_hold(tmp_path, table, first, changes):
+    write_changed(tmp_path / "own.tsv", table, first, **changes)
+    assert list(read_rows(tmp_path / "own.tsv", TABLES[table])) == [first]
+
+
+@pytest.mark.parametrize("kind", [Settings, *TABLES.values()])
+def test_no_message_shows_a_regular_expression(kind):
+    assert '"pattern":' not in json.dumps(kind.model_json_schema())
+
+
+def test_markers_are_those_that_matplotlib_fills():
+    assert set(MARKERS) == set(Line2D.filled_markers)
+
+
+def test_languages_of_a_study_must_not_have_one_colour(document):
+    tables = [read_rows(CONFIG / f"{name}.tsv", kind) for name, kind in TABLES.items()]
+    same = {"colour": tables[0]["en"].colour.upper()}
+    tables[0]["tr"] = tables[0]["tr"].model_copy(update=same)
+    check_names(load_settings(document), *tables)  # Turkish is not among them
+    tables[0]["de"] = tables[0]["de"].model_copy(update=same)
+    with pytest.raises(BabelscopeError, match="en and de have the same colour, #000000"):
+        check_names(load_settings(document), *tables)
 
 
 def test_languages_differ_in_colour_and_marker():

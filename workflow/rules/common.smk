@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from babelscope import running
+from babelscope.checks import check_budgets, check_keys, prompt_languages
 from babelscope.config import (
     ALIGNED,
     EVALUATED,
@@ -17,11 +18,9 @@ from babelscope.config import (
     check_alignment,
     check_encoders,
     check_heads,
-    check_keys,
     check_names,
     check_tickets,
     load_settings,
-    prompt_languages,
     read_rows,
 )
 from babelscope.errors import BabelscopeError
@@ -538,6 +537,7 @@ def heads_targets(wildcards):
     """Return every table and figure of the heads study."""
     try:
         check_heads(settings, corpora, models)
+        check_budgets(settings, models)
     except BabelscopeError as error:
         raise WorkflowError(str(error)) from None
     return [file for model in settings.models for file in heads_files(model)]

@@ -14,21 +14,30 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from babelscope.errors import BabelscopeError
-from babelscope.languages import DEMO_LANGUAGES, Language
-from babelscope.subnetworks.budgets import heads_at
+from babelscope.languages import DEMO_LANGUAGES, Code, Language
+from babelscope.spelling import spelled
 
 Row = TypeVar("Row", bound=BaseModel)
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
-Code = Annotated[str, Field(pattern=r"^[a-z][a-z_-]{1,19}$")]
+Name = Annotated[
+    str,
+    spelled(r"[a-z0-9][a-z0-9.-]*", "small letters, digits, dots and hyphens, no mark first"),
+    Field(max_length=64),
+]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 Several = Annotated[int, Field(ge=2, lt=2**63)]  # what a spread is computed from
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 SPLIT = r"[\w./{}*-]+(:0?\.\d+)?"
-Date = Annotated[str, Field(pattern=r"^\d{8}$")]
-Splits = Annotated[str, Field(pattern=rf"^({SPLIT} {SPLIT}( {SPLIT})?)?$")]
+Date = Annotated[str, spelled("[0-9]{8}", "a date of eight digits, such as 20260101")]
+Splits = Annotated[
+    str,
+    spelled(
+        rf"({SPLIT} {SPLIT}( {SPLIT})?)?",
+        "two or three names between single spaces, each with a share or none, such as `dev:0.8`",
+    ),
+]
 FURTHER = "avg_first_last|avg_top2|avg_bottom|avg_bottom2|avg_all|last_top2|last_first_last"
-POOLER = rf"^((avg|last|max)(-\d+)?|{FURTHER})$"
+POOLER = rf"(avg|last|max)(-[0-9]+)?|{FURTHER}"
 LANGUAGE = r"[a-z][a-z_-]{1,19}(:\w+)?"
 Variant = Literal["ticket", "repeat", "random", "component", "early", "unrewound"]
 Pooling = Literal["mean", "first", "last", "max"]
@@ -137,7 +146,7 @@ class Dumps(Section):
     )
     sampling: Literal["whole", "multistream"]
     templates: bool = Field(description="expand templates while extracting")
-    contact: Annotated[str, Field(pattern=r"^[!-~][ -~]*$")] | None = Field(
+    contact: Annotated[str, spelled("[!-~][ -~]*", "in ASCII, on one line")] | None = Field(
         description="e-mail or URL sent in the User-Agent, in ASCII"
     )
 
@@ -626,7 +635,13 @@ class GeneratorTraining(Section):
     logging_steps: Count
     eval_steps: Count
     save_steps: Count
-    pooler: Annotated[str, Field(pattern=POOLER)] = Field(
+    pooler: Annotated[
+        str,
+        spelled(
+            POOLER,
+            "avg, last or max, perhaps of a layer as in avg-2, or " + FURTHER.replace("|", ", "),
+        ),
+    ] = Field(
         description="where sentence states are taken: avg-2 is the mean after the second block"
     )
     temperature: Annotated[float, Field(gt=0)]
@@ -696,7 +711,7 @@ class Settings(Section):
     pivot: Code
     models: Annotated[list[Name], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
-    data_root: Annotated[str, Field(pattern=r"^[^{}\x00-\x1f]*$")] | None
+    data_root: Annotated[str, spelled(r"[^{}\x00-\x1f]*", "a path without braces")] | None
     demo: "Demo"
     compute: Compute
     dumps: Dumps
@@ -796,7 +811,13 @@ class Corpus(Section):
         description="with {demo}, {data_root} or {fetched}, and a language code; several, between"
         " spaces, of files that belong together"
     )
-    languages: Annotated[str, Field(pattern=rf"^({LANGUAGE}( {LANGUAGE})*)?$")] = Field(
+    languages: Annotated[
+        str,
+        spelled(
+            rf"({LANGUAGE}( {LANGUAGE})*)?",
+            "codes between single spaces, each with another code or none, such as `es:esp`",
+        ),
+    ] = Field(
         description="those it has; empty: all of a study's. `es:esp` where {code} in the path is"
         " not the language's ISO 639-3 code"
     )
@@ -810,7 +831,13 @@ class Corpus(Section):
         " for sts"
     )
     version: str
-    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64}( [0-9a-f]{64})*)?$")]
+    sha256: Annotated[
+        str,
+        spelled(
+            "([0-9a-f]{64}( [0-9a-f]{64})*)?",
+            "checksums of 64 digits 0 to 9 or a to f, between single spaces",
+        ),
+    ] = Field(description="one for each archive of url; none for a data set of the hub")
     licence: str
     citation: str
 
@@ -819,6 +846,11 @@ class Corpus(Section):
         if bool(self.url) != ("{fetched}" in self.path):
             raise ValueError("a path with {fetched} needs a url, and no other path has one")
         _check_url(self.url)
+        if not self.url.startswith("hf:") and len(self.url.split()) != len(self.sha256.split()):
+            raise ValueError(
+                f"sha256 has {len(self.sha256.split())} checksums for {len(self.url.split())}"
+                " archives in url; add that of each"
+            )
         if re.search("[{}]", BRACES.sub("", self.path)):
             raise ValueError(f"path may hold {{{'}, {'.join(PLACES)}}}, and no other braces")
         paths = self.path.split()
@@ -910,50 +942,6 @@ class Model(Section):
         return self
 
 
-def check_keys(path: str | Path) -> None:
-    """Refuse a configuration file in which a key stands twice: of the two YAML takes the last.
-
-    A file that is not there or no YAML is passed over, since who loads it says that.
-
-    Raises
-    ------
-    BabelscopeError
-        If there is such a key; the message names both lines.
-    """
-    import yaml  # here, since jobs import this module, too, and not all their environments have it
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        with Path(path).open("rb") as file:
-            root = yaml.compose(file, loader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return
-    waiting = [("", root)]
-    seen = set()  # an alias is its anchor's node once more, which can even hold itself
-    while waiting:
-        section, node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting += [(f"{section}{number}.", item) for number, item in enumerate(node.value)]
-        if not isinstance(node, yaml.MappingNode):
-            continue
-        lines: dict[tuple[str, str], int] = {}
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            name, line = section + _plain(key.value), key.start_mark.line + 1
-            if (key.tag, key.value) in lines:
-                raise BabelscopeError(
-                    f"{path}, line {line}: {name} is there before, in line"
-                    f" {lines[key.tag, key.value]}, and only the last would count.",
-                    "Remove one of them, or make one section of both.",
-                )
-            lines[key.tag, key.value] = line
-            waiting.append((f"{name}.", value))
-
-
 def load_settings(document: dict[str, Any]) -> Settings:
     """Check a parsed configuration and return it typed.
 
@@ -1020,12 +1008,12 @@ def _explain(error: ValidationError) -> str:
             message += f" (found {_quoted(item['input'])})"
             if item["type"] == "string_type" and isinstance(item["input"], bool | int):
                 message += ", write it in quotes: bare, it is no text in YAML"
-        problems.append(": ".join(filter(None, (".".join(map(_plain, item["loc"])), message))))
+        problems.append(": ".join(filter(None, (".".join(map(plain, item["loc"])), message))))
     more = f"; {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return "config: " + "; ".join(problems) + more + "."
 
 
-def _plain(part: int | str) -> str:
+def plain(part: int | str) -> str:
     """Return a part of a key as it stands in the file, or quoted if it cannot stand in a line."""
     text = str(part)[:SHOWN_CHARACTERS]
     return text if text.isprintable() else repr(text)
@@ -1064,7 +1052,7 @@ def read_rows(path: str | Path, kind: type[Row]) -> dict[str, Row]:
             row = kind.model_validate(record)
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(map(_plain, first["loc"])) or "row"
+            key = ".".join(map(plain, first["loc"])) or "row"
             message = first["msg"].removeprefix("Value error, ")
             if not isinstance(first["input"], dict):
                 message += f" (found {_quoted(first['input'])})"
@@ -1130,6 +1118,7 @@ def check_names(
                 f"config: {key}: {', '.join(unknown)} not in {file}; allowed: {', '.join(table)}.",
                 "Correct the name or add a row.",
             )
+    _check_looks([languages[code] for code in settings.languages])
     for key, used, kinds in (
         ("parallel.corpora", settings.parallel.corpora, ("parallel",)),
         ("tasks.ner.corpus", [settings.tasks.ner.corpus or ""], ("ner",)),
@@ -1151,6 +1140,19 @@ def check_names(
     check_data_root(settings, corpora)
 
 
+def _check_looks(languages: Iterable[Language]) -> None:
+    """Check that figures draw no two languages alike: where there are no markers, colours tell."""
+    colours: dict[str, str] = {}
+    for language in languages:
+        first = colours.setdefault(language.colour.lower(), language.code)
+        if first != language.code:
+            raise BabelscopeError(
+                f"config/languages.tsv: {first} and {language.code} have the same colour,"
+                f" {language.colour}, and are both among languages.",
+                "Give one of them another colour.",
+            )
+
+
 def check_data_root(settings: Settings, corpora: dict[str, Corpus]) -> None:
     """Check that there is a folder of real files if a corpus that is used is in it."""
     tasks = (settings.tasks.ner.corpus or "", settings.tasks.nli.corpus or "")
@@ -1168,9 +1170,9 @@ def check_heads(settings: Settings, corpora: dict[str, Corpus], models: dict[str
     Raises
     ------
     BabelscopeError
-        If a model's family learns no masked words or its folder is not there, a budget leaves a
-        built model no head, a parallel corpus lacks a language, or text cannot be read: the demo
-        has none in a language, or there is no folder that it is read from.
+        If a model's family learns no masked words or its folder is not there, a parallel corpus
+        lacks a language, or text cannot be read: the demo has none in a language, or there is no
+        folder that it is read from.
     """
     for name in settings.models:
         if models[name].family not in ENCODERS:
@@ -1180,17 +1182,6 @@ def check_heads(settings: Settings, corpora: dict[str, Corpus], models: dict[str
                 "Choose other models, or correct the family in config/models.tsv.",
             )
     _check_models("models", settings.models, models)
-    built = [name for name in settings.models if models[name].source == "build"]
-    shape = settings.mlm.architecture
-    for budget in settings.heads.budgets if built else []:
-        try:
-            heads_at(budget.sparsity or 0.0, shape.layers * shape.heads)
-        except BabelscopeError as error:
-            raise BabelscopeError(
-                f"config: heads.budgets: {budget.name}: {error.what} That is what"
-                f" {', '.join(built)} is built with.",
-                error.remedy,
-            ) from None
     _check_parallel("heads", settings, corpora)
     _check_text("heads", settings)
 
@@ -1307,23 +1298,6 @@ def check_encoders(
         _check_text("encoders", settings)
 
 
-def prompt_languages(folder: str | Path) -> dict[str, set[str]]:
-    """Return the languages that there are prompts in, by format of choices.
-
-    A file that is not as it should be is left out, since the job that reads it says what is wrong.
-    """
-    import yaml  # as in check_keys
-
-    found = {}
-    for path in sorted(Path(folder).glob("*.yaml")):
-        try:
-            document = yaml.safe_load(path.read_text("utf-8"))
-            found[path.stem] = set(map(str, document["languages"]))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
-            continue
-    return found
-
-
 def check_alignment(
     settings: Settings,
     corpora: dict[str, Corpus],
@@ -1337,7 +1311,7 @@ def check_alignment(
     settings, corpora, models
         The configuration and its tables.
     prompts
-        As `prompt_languages` returns them.
+        As `babelscope.checks.prompt_languages` returns them.
 
     Raises
     ------
