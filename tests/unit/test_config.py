@@ -8,7 +8,7 @@ import pytest
 import yaml
 from matplotlib.lines import Line2D
 
-from babelscope.checks import check_budgets, check_keys, prompt_languages
+from babelscope.checks import check_budgets, check_contact, check_keys, prompt_languages
 from babelscope.config import (
     BUILT,
     ENCODERS,
@@ -210,6 +210,27 @@ def test_alignment_needs_samples(document):
     change = {"alignment": {"instructions": [], "translations": []}}
     with pytest.raises(BabelscopeError, match="alignment: instructions or translations must name"):
         load_settings(merged(document, change))
+
+
+@pytest.mark.parametrize(
+    ("source", "contact", "refused"),
+    [
+        ("https://dumps.wikimedia.org", "you@example.org", True),
+        ("http://localhost", "https://www.example.com/us", True),
+        ("https://dumps.wikimedia.org", "me@myexample.org", False),
+        ("https://dumps.wikimedia.org", "https://university.edu/corpora", False),
+        ("dumps", "you@example.org", False),
+        ("demo", None, False),
+    ],
+)
+def test_a_run_that_downloads_needs_an_address_of_its_own(document, source, contact, refused):
+    document = merged(document, {"dumps": {"source": source, "contact": contact}})
+    settings = load_settings(document)
+    if not refused:
+        check_contact(settings)
+        return
+    with pytest.raises(BabelscopeError, match=f"dumps.contact: {contact} stands for your own"):
+        check_contact(settings)
 
 
 def test_a_missing_key_is_named(document):

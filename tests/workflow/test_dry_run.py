@@ -54,6 +54,19 @@ def test_the_published_scale_lists_its_jobs(tmp_path):
     assert "mpi=" not in text
 
 
+def test_the_published_scale_downloads_nothing_in_the_name_of_nobody(tmp_path):
+    """It can be planned as it stands; a run is refused before its first job."""
+    overlay = ROOT / "config" / "paper" / "heads.yaml"
+    result = snakemake(
+        "resources/dumps/enwiki/20260101", "--configfile", overlay, directory=tmp_path
+    )
+    assert result.returncode != 0
+    message = result.stdout + result.stderr
+    assert "dumps.contact: you@example.org stands for your own address" in message
+    assert "rule download_dump" not in message
+    assert not (tmp_path / "resources").exists()
+
+
 def jobs(plan: str) -> dict[str, int]:
     """Return how many jobs of each rule a dry run lists."""
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", plan, re.M)}

@@ -6,7 +6,12 @@ from itertools import product
 from pathlib import Path
 
 from babelscope import running
-from babelscope.checks import check_budgets, check_keys, prompt_languages
+from babelscope.checks import (
+    check_budgets,
+    check_contact,
+    check_keys,
+    prompt_languages,
+)
 from babelscope.config import (
     ALIGNED,
     EVALUATED,

@@ -4,6 +4,7 @@ No job imports this module: not all their environments can read YAML, and a chan
 result.
 """
 
+import re
 from pathlib import Path
 
 import yaml
@@ -91,3 +92,22 @@ def check_budgets(settings: Settings, models: dict[str, Model]) -> None:
                 f" {', '.join(built)} is built with.",
                 error.remedy,
             ) from None
+
+
+def check_contact(settings: Settings) -> None:
+    """Check, when a run begins, that mirrors are told whom to write to; plans need no address.
+
+    Raises
+    ------
+    BabelscopeError
+        If dumps are downloaded, and the contact is still the one that stands for another.
+    """
+    contact = settings.dumps.contact or ""
+    if settings.dumps.source.startswith("http") and re.search(
+        r"\bexample\.(org|com|net)\b", contact
+    ):
+        raise BabelscopeError(
+            f"config: dumps.contact: {contact} stands for your own address, which mirrors of dumps"
+            " ask for.",
+            "Replace it by an e-mail address or URL of yours.",
+        )
