@@ -344,6 +344,10 @@ def test_the_settings_of_heads_can_be_reached(document, overlay):
             {"articles": {"extra": "{data_root}/{lang}.jsonl"}, "data_root": "/no/where"},
             ["data_root: /no/where is not a folder, but articles.extra of heads"],
         ),
+        (
+            {"parallel": {"corpora": ["pud"]}, "data_root": "~/data"},
+            ["data_root: ~/data is not a folder", "~ is not expanded"],
+        ),
         ({"dumps": {"source": "here/dumps"}}, ["dumps.source: here/dumps is not a folder", "from"]),
         ({"dumps": {"source": "file:///no/where"}}, ["dumps.source: file:///no/where is not"]),
         ({"languages": ["en", "tr"]}, ["languages: the demo", "no text in tr", "en, es, ru"]),

@@ -6,6 +6,7 @@ file is an error, not a hidden default.
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -742,7 +743,7 @@ class Settings(Section):
             lists[f"alignment.{key}"] = getattr(self.alignment, key)
         for key, values in lists.items():
             if len(set(values)) < len(values):
-                twice = sorted({str(value) for value in values if values.count(value) > 1})
+                twice = [str(value) for value, count in Counter(values).items() if count > 1]
                 raise ValueError(f"{key}: lists {', '.join(twice)} twice")
         if self.pivot not in self.languages:
             raise ValueError(f"pivot: {self.pivot} is not among languages")
@@ -1473,7 +1474,7 @@ def _check_folder(what: str, path: str, settings: Settings) -> None:
     if "{data_root}" in path and not _is_folder(settings.data_root):
         raise BabelscopeError(
             f"config: data_root: {settings.data_root} is not a folder, but {what} is read from it.",
-            "Add --config data_root=FOLDER.",
+            f"Add --config data_root=FOLDER{_home(settings.data_root)}.",
         )
 
 
@@ -1501,12 +1502,17 @@ def _check_models(key: str, names: Iterable[str], models: dict[str, Model]) -> N
         # Of a model that was taken over before, the folder may be gone.
         places = (row.location, f"resources/models/{name}")
         if row.source == "local" and not any(map(_is_folder, places)):
-            home = ", and ~ is not expanded" if row.location.startswith("~") else ""
             raise BabelscopeError(
                 f"config: {key}: the row {name} of config/models.tsv names the folder"
                 f" {row.location}, which is not there.",
-                f"Correct its location; a relative path counts from {Path.cwd()}{home}.",
+                f"Correct its location; a relative path counts from {Path.cwd()}"
+                f"{_home(row.location)}.",
             )
+
+
+def _home(path: str | None) -> str:
+    """Return what is to be said of a path that only a shell would understand."""
+    return ", and ~ is not expanded" if (path or "").startswith("~") else ""
 
 
 def _is_folder(path: str | None) -> bool:
