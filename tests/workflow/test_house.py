@@ -27,7 +27,10 @@ ORDER = [
 ]
 USED = r"^use rule \w+ as (\w+) with:\n(.*?)(?=^\S|\Z)"  # a rule that changes parts of another
 # What all share, and what changes no number: a change in these reruns nothing by itself.
-FRAME = {"config", "errors", "io", "jobs", "languages", "locks", "progress", "provenance", "seeds"}
+FRAME = {
+    *("config", "errors", "io", "jobs", "languages", "locks", "progress", "provenance", "seeds"),
+    "spelling",
+}
 CONDA_NAMES = {"pytorch": "torch", "python-zstandard": "zstandard"}
 # Packages by what brings or names them.
 PACKAGES = {

@@ -45,6 +45,7 @@ def test_snakemake_can_plan_every_run(command, tmp_path):
     command = command.replace(" --sdm conda", "")
     # The cluster's profile needs an executor that is not installed here.
     words = shlex.split(command.replace(" --workflow-profile profiles/slurm", ""))
+    (tmp_path / "dumps").mkdir()
     (tmp_path / "parallel").mkdir()
     (tmp_path / "parallel" / "pud.tsv").write_text("sent_id\ten\n1\tone\n")
     (tmp_path / "parallel" / "ntrex.tsv.xz").touch()

@@ -72,7 +72,11 @@ rule select_head_mask:
         mem_mb=doubling(1000),
         runtime=doubling(10),
     params:
-        code=digest("subnetworks/trajectory.py", "subnetworks/masks.py"),
+        code=digest(
+            "subnetworks/trajectory.py",
+            "subnetworks/budgets.py",
+            "subnetworks/masks.py",
+        ),
         names=[
             f"{lang}/d{draw}" for lang in LANGS for draw in range(settings.heads.draws)
         ],
@@ -98,7 +102,11 @@ rule derive_control_masks:
         mem_mb=doubling(1000),
         runtime=doubling(10),
     params:
-        code=digest("subnetworks/trajectory.py", "subnetworks/masks.py"),
+        code=digest(
+            "subnetworks/trajectory.py",
+            "subnetworks/budgets.py",
+            "subnetworks/masks.py",
+        ),
         languages=LANGS,
         random=settings.heads.random_masks,
     script:
