@@ -1,6 +1,6 @@
 import copy
-import re
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import get_args

@@ -57,9 +57,7 @@ def test_the_published_scale_lists_its_jobs(tmp_path):
 def test_the_published_scale_downloads_nothing_in_the_name_of_nobody(tmp_path):
     """It can be planned as it stands; a run is refused before its first job."""
     overlay = ROOT / "config" / "paper" / "heads.yaml"
-    result = snakemake(
-        "resources/dumps/enwiki/20260101", "--configfile", overlay, directory=tmp_path
-    )
+    result = snakemake("results/text/articles/en", "--configfile", overlay, directory=tmp_path)
     assert result.returncode != 0
     message = result.stdout + result.stderr
     assert "dumps.contact: you@example.org stands for your own address" in message
