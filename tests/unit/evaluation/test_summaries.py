@@ -180,7 +180,21 @@ def perplexities():
         ]
     table = pd.DataFrame(rows).astype({"draw": "Int64", "ratio": "Float64"})
     spread = {"low": table["perplexity"] - 1, "high": table["perplexity"] + 1}
-    return table.assign(**spread, ratio_low=table["ratio"] - 0.1, ratio_high=table["ratio"] + 0.1)
+    table = table.assign(**spread, ratio_low=table["ratio"] - 0.1, ratio_high=table["ratio"] + 0.1)
+    kept = table["kind"].map({"language": 4, "random": 4, "union": 6}).astype("Int64")
+    return table.assign(kept=kept, heads=kept.where(kept.isna(), 8))
+
+
+def test_a_network_says_how_many_heads_its_masks_keep():
+    one, two = perplexities(), perplexities().assign(seed=2)
+    two["kept"] = two["kept"].where(two["kind"] != "union", 7)
+    table = pd.concat([one, two], ignore_index=True)
+    shown = summaries.network_perplexities(table, "half", relative=False)
+    sizes = shown[shown["language"] == "zh"].set_index("network")
+    sizes = sizes[["kept_least", "kept_most", "heads"]]
+    assert sizes.loc["union"].tolist() == [6, 7, 8]
+    assert sizes.loc["ru"].tolist() == [4, 4, 8]
+    assert sizes.loc["full"].isna().all()
 
 
 def test_the_first_draw_defines_the_subnetwork_and_random_masks_are_averaged():

@@ -43,7 +43,7 @@ def perplexities(codes):
         for i, network in enumerate(["union", *reversed(codes), "random"])
         for j, code in enumerate(codes)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(kept_least=29, kept_most=29, heads=32)
 
 
 def test_networks_and_languages_stand_in_one_order(languages):
@@ -52,7 +52,7 @@ def test_networks_and_languages_stand_in_one_order(languages):
     axis = figure.axes[0]
     rows = [label.get_text() for label in axis.get_yticklabels()]
     assert rows[0] == "English (en) subnetwork"
-    assert rows[-2:] == ["random masks", "union of all"]
+    assert rows[-2:] == ["random masks", "union of all\n(29 of 32 heads)"]
     assert axis.images[0].get_array()[-1, 0] == 1.0
     assert len(axis.patches) == 4
     image = axis.images[0]
@@ -96,10 +96,12 @@ def test_one_bad_row_does_not_set_the_colours(languages, relative):
     worst = pd.DataFrame(
         {"network": "intersection", "language": codes, "value": 5e4, "low": 4e4, "high": 6e4}
     )
-    table = pd.concat([table, worst])
+    table = pd.concat([table, worst.assign(kept_least=0, kept_most=2, heads=32)])
     if not relative:
         table["value"] *= 200
     figure = matrices.perplexity_matrix(table, languages, relative=relative)
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert "intersection of all\n(0–2 of 32 heads)" in rows
     image, bar = figure.axes[0].images[0], figure.axes[1]
     assert image.norm.vmax < (1.5 if relative else 300)
     assert image.colorbar.extend == ("max" if relative else "both")

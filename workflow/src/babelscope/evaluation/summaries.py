@@ -191,8 +191,10 @@ def network_perplexities(perplexity: pd.DataFrame, budget: str, *, relative: boo
     Returns
     -------
     pandas.DataFrame
-        Columns ``network, language, value, low, high, replicates``; `network` is ``full``, the
-        language whose subnetwork it is, ``random``, ``intersection`` or ``union``.
+        Columns ``network, language, value, low, high, replicates, kept_least, kept_most, heads``;
+        `network` is ``full``, the language whose subnetwork it is, ``random``, ``intersection`` or
+        ``union``. Its masks keep `kept_least` to `kept_most` of `heads` heads; NA for the full
+        model.
     """
     rows = perplexity[perplexity["network"] == "finetuned"]
     rows = rows[rows["budget"].isin([budget] if relative else ["full", budget])]
@@ -203,7 +205,11 @@ def network_perplexities(perplexity: pd.DataFrame, budget: str, *, relative: boo
         rows = rows.assign(value=rows["ratio"], low=rows["ratio_low"], high=rows["ratio_high"])
     else:
         rows = rows.assign(value=rows["perplexity"])
-    return pool_logarithms(rows, ["network", "language"])
+    by = ["network", "language"]
+    sizes = rows.groupby(by, as_index=False).agg(
+        kept_least=("kept", "min"), kept_most=("kept", "max"), heads=("heads", "max")
+    )
+    return pool_logarithms(rows, by).merge(sizes, on=by, validate="one_to_one")
 
 
 def pool_logarithms(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -169,9 +169,10 @@ def perplexity_matrix(table: pd.DataFrame, languages: Rows, *, relative: bool) -
     Parameters
     ----------
     table
-        Columns ``network, language, value, low, high``: `network` is ``full``, a language,
-        ``random``, ``intersection`` or ``union``; values are perplexities, or
-        their ratios to the full model's.
+        Columns ``network, language, value, low, high, kept_least, kept_most, heads``: `network` is
+        ``full``, a language, ``random``, ``intersection`` or ``union``; values are perplexities, or
+        their ratios to the full model's. Of intersection and union the label says how many heads
+        they keep, as a range where seeds differ.
     languages
         Names of the languages.
     relative
@@ -189,6 +190,8 @@ def perplexity_matrix(table: pd.DataFrame, languages: Rows, *, relative: bool) -
         "intersection": "intersection of all",
         "union": "union of all",
     }
+    for kind in found.intersection(COMBINED):
+        kinds[kind] += f"\n({_heads_kept(table[table['network'] == kind])})"
     rows = [kind for kind in kinds if kind in found]
     if found - set(kinds):
         raise ValueError(f"unknown networks: {sorted(found - set(kinds))}")
@@ -232,6 +235,13 @@ def perplexity_matrix(table: pd.DataFrame, languages: Rows, *, relative: bool) -
     bar.set_ticks(ticks, labels=[plain(tick) for tick in ticks])
     bar.ax.minorticks_off()
     return figure
+
+
+def _heads_kept(rows: pd.DataFrame) -> str:
+    """Write how many heads a network keeps: ``0 of 32 heads``, or ``0–2 of 32 heads``."""
+    least, most = int(rows["kept_least"].min()), int(rows["kept_most"].max())
+    kept = f"{least}" if least == most else f"{least}–{most}"
+    return f"{kept} of {int(rows['heads'].max())} heads"
 
 
 def log_limits(values: np.ndarray) -> tuple[float, float]:
