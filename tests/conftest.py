@@ -386,6 +386,10 @@ class EncoderStudy:
             if path.is_file()
         }
 
+    def history(self, name: str) -> Path:
+        """Return where the history of a training is written."""
+        return self.folder / f"{name}.parquet"
+
     def train_sentences(self, name: str = "out", language: str = "de", **options):
         """Train a sentence module into a folder of the study; settings may be changed."""
         from babelscope.training.sentence_encoders import train_encoder
@@ -397,6 +401,7 @@ class EncoderStudy:
             self.modules[language].language,
             own.pop("pairs", self.pairs),
             self.folder / name,
+            self.history(name),
             language=language,
             settings=self.settings(**changes),
             **self._common(name),
@@ -414,6 +419,7 @@ class EncoderStudy:
             self.source,
             own.pop("pairs", self.pairs),
             self.folder / name,
+            self.history(name),
             settings=self.settings(**changes),
             **self._common(name),
             **own,
@@ -431,6 +437,7 @@ class EncoderStudy:
             self.modules["en"],
             own.pop("pairs", self.pairs),
             self.folder / name,
+            self.history(name),
             language="de",
             pivot_language="en",
             adapter={"reduction": 2, "scale": 4.0},
@@ -484,6 +491,7 @@ class EncoderStudy:
             own.pop("train", None) or self.write_windows("train", 21),
             self.write_windows("valid", 9),
             self.folder / name,
+            self.history(name),
             language="de",
             lora=self.lora,
             settings=Training.model_validate(self.mlm_settings | changes),

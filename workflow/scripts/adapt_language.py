@@ -1,19 +1,19 @@
 """Adapter for the rule adapt_language: a source and a language's text in, its module out."""
 
 from babelscope.config import Training
-from babelscope.io import write_table
 from babelscope.jobs import job
 from babelscope.training.adaptation import adapt_language
 
 with job(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     housekeeping = {key: snakemake.resources[key] for key in ("save_steps", "report_to")}
-    history = adapt_language(
+    adapt_language(
         snakemake.input.source,
         snakemake.input.start,
         snakemake.input.train,
         snakemake.input.valid,
         snakemake.output.module,
+        snakemake.output.history,
         language=wildcards.lang,
         kind=params.kind,
         lora=params.lora,
@@ -22,4 +22,3 @@ with job(snakemake):
         seed=int(wildcards.seed),
         **params.compute,
     )
-    write_table(snakemake.output.history, history)

@@ -1,18 +1,18 @@
 """Adapter for the rule train_encoder: a language module and pairs in, a sentence module out."""
 
 from babelscope.config import PairTraining
-from babelscope.io import write_table
 from babelscope.jobs import job
 from babelscope.training.sentence_encoders import train_encoder
 
 with job(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     housekeeping = {key: snakemake.resources[key] for key in ("save_steps", "logging_steps")}
-    history = train_encoder(
+    train_encoder(
         snakemake.input.source,
         snakemake.input.language,
         snakemake.input.pairs,
         snakemake.output.module,
+        snakemake.output.history,
         language=wildcards.lang,
         kind=params.kind,
         lora=params.lora,
@@ -22,4 +22,3 @@ with job(snakemake):
         seed=int(wildcards.seed),
         **params.compute,
     )
-    write_table(snakemake.output.history, history)

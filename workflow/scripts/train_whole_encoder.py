@@ -1,17 +1,17 @@
 """Adapter for the rule train_whole_encoder: an encoder and pairs in, one for all languages out."""
 
 from babelscope.config import PairTraining
-from babelscope.io import write_table
 from babelscope.jobs import job
 from babelscope.training.sentence_encoders import train_whole_encoder
 
 with job(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     housekeeping = {key: snakemake.resources[key] for key in ("save_steps", "logging_steps")}
-    history = train_whole_encoder(
+    train_whole_encoder(
         snakemake.input.start,
         snakemake.input.pairs,
         snakemake.output.model,
+        snakemake.output.history,
         languages=params.languages,
         mixed=params.mixed,
         form=params.form,
@@ -20,4 +20,3 @@ with job(snakemake):
         seed=int(wildcards.seed),
         **params.compute,
     )
-    write_table(snakemake.output.history, history)

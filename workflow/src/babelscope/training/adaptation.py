@@ -13,7 +13,7 @@ from torch import nn
 
 from babelscope.config import Training
 from babelscope.errors import BabelscopeError
-from babelscope.io import read_arrays, read_json
+from babelscope.io import read_arrays, read_json, write_table
 from babelscope.models.checksums import checksum
 from babelscope.models.loading import load_config, load_tokenizer, model_class, read_model
 from babelscope.models.lora import add_lora
@@ -120,6 +120,7 @@ def adapt_language(
     train: str | Path,
     valid: str | Path,
     output: str | Path,
+    history: str | Path,
     *,
     language: str,
     kind: str,
@@ -142,6 +143,8 @@ def adapt_language(
         Files of chunks, of that tokenizer.
     output
         Folder of the language module.
+    history
+        Table to write, the one that is returned.
     language
         Its code.
     kind
@@ -204,7 +207,7 @@ def adapt_language(
             examples=settings.valid_examples,
             batch_size=settings.batch_size,
         )
-        history = train_mlm(
+        rows = train_mlm(
             model,
             TrainingStream({language: chunks[train]}, masking, seed=seed, examples=examples),
             {language: validation},
@@ -216,8 +219,9 @@ def adapt_language(
             reports=f"{output}.reports",
         )
         save_language_module(output, network, tokenizer, language=language, base=base)
+        write_table(history, rows)
         checkpoints.remove(folder)
-    return history
+    return rows
 
 
 def _chunks(path: str | Path, vocabulary: int, language: str) -> np.ndarray:

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 
 from babelscope.config import PairTraining
-from babelscope.io import write_arrays
+from babelscope.io import write_arrays, write_table
 from babelscope.models.adapters import ParallelAdapter
 from babelscope.models.checksums import checksum
 from babelscope.models.modular import Form, Modules, build_encoder, save_alignment_module
@@ -165,6 +165,7 @@ def train_alignment_adapter(
     pivot: Modules,
     pairs: Sequence[str | Path],
     output: str | Path,
+    history: str | Path,
     *,
     language: str,
     pivot_language: str,
@@ -190,6 +191,8 @@ def train_alignment_adapter(
         Files of :func:`~babelscope.training.pairs.read_pairs` that have both languages, row by row.
     output
         Folder of the alignment module.
+    history
+        Table to write, the one that is returned.
     language, pivot_language
         Their codes.
     strategy
@@ -265,8 +268,10 @@ def train_alignment_adapter(
         save_alignment_module(
             output, encoder.adapter, language=language, strategy=strategy, base=base
         )
+        table = pd.DataFrame(rows)
+        write_table(history, table)
         checkpoints.remove(folder)
-    return pd.DataFrame(rows)
+    return table
 
 
 def streams_of(

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from babelscope.config import PairTraining
+from babelscope.io import write_table
 from babelscope.models.checksums import checksum
 from babelscope.models.lora import add_lora, merge_lora
 from babelscope.models.modular import (
@@ -79,6 +80,7 @@ def train_encoder(
     module: str | Path,
     pairs: Sequence[str | Path],
     output: str | Path,
+    history: str | Path,
     *,
     language: str,
     kind: str,
@@ -102,6 +104,8 @@ def train_encoder(
         Files of :func:`~babelscope.training.pairs.read_pairs`; their data sets take turns.
     output
         Folder of the sentence module.
+    history
+        Table to write, the one that is returned.
     language
         Its code.
     kind
@@ -163,6 +167,7 @@ def train_encoder(
         )
         base = checksum(module)
         save_sentence_module(output, encoder.network, language=language, base=base)
+        write_table(history, rows)
         checkpoints.remove(folder)
     return rows
 
@@ -171,6 +176,7 @@ def train_whole_encoder(
     source: str | Path,
     pairs: Sequence[str | Path],
     output: str | Path,
+    history: str | Path,
     *,
     languages: Mapping[str, str],
     mixed: int,
@@ -191,6 +197,8 @@ def train_whole_encoder(
         Files of :func:`~babelscope.training.pairs.read_pairs`.
     output
         Folder of the encoder, for sentence-transformers.
+    history
+        Table to write, the one that is returned.
     languages
         Whose pairs: FLORES-200 codes by language, for tokenizers that mark it.
     mixed
@@ -236,6 +244,7 @@ def train_whole_encoder(
             precision=precision,
         )
         save_encoder(encoder, output)
+        write_table(history, rows)
         checkpoints.remove(folder)
     return rows
 
