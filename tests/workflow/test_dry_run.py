@@ -217,6 +217,7 @@ def test_of_a_task_alone_nothing_is_compared_across_tasks(tmp_path):
     ("settings", "words"),
     [
         ("models=[gpt2]", "models: gpt2 is of the family gpt2"),
+        ("languages=[en,de]", "languages: en, de are too few for the heads study"),
         ("languages=[en,tr]", "the demo, from which the corpus demo of heads comes"),
     ],
 )
@@ -229,7 +230,7 @@ def test_what_the_heads_study_cannot_do_is_refused(settings, words, tmp_path):
 
 
 def test_tickets_need_languages_of_the_study_and_heads_do_not(tmp_path):
-    settings = ("--config", "languages=[en,es]")
+    settings = ("--config", "languages=[en,es,hi]")
     assert snakemake("heads", "-n", *settings, directory=tmp_path).returncode == 0
     result = snakemake("tickets", "-n", *settings, directory=tmp_path)
     assert result.returncode != 0
@@ -258,7 +259,7 @@ def test_several_models_corpora_seeds_and_processes_at_once(tmp_path):
     (tmp_path / "parallel").mkdir()
     (tmp_path / "parallel" / "pud.tsv").touch()
     settings = (
-        *("languages=[en,de]", "seeds=[1,2]", "models=[demo-xlmr,xlm-roberta-base]"),
+        *("languages=[en,de,hi]", "seeds=[1,2]", "models=[demo-xlmr,xlm-roberta-base]"),
         *("parallel={corpora: [demo, pud]}", "data_root=.", "compute={processes: 4, nodes: 2}"),
     )
     result = snakemake("heads", "-n", "--config", *settings, directory=tmp_path)
@@ -268,7 +269,7 @@ def test_several_models_corpora_seeds_and_processes_at_once(tmp_path):
     assert planned["build_base_model"] == planned["download_model"] == 1
     assert planned["finetune_mlm"] == 4
     assert planned["read_parallel"] == 2
-    assert planned["encode_corpus"] == 2 * 2 * 2 * (3 + 2)  # whole: random, base, fine-tuned
+    assert planned["encode_corpus"] == 2 * 2 * 2 * (3 + 3)  # whole: random, base, fine-tuned
     assert planned["collect_similarity"] == 2
     spread = "mpi=srun, nodes=2, tasks_per_node=2, cpus_per_task=2"
     assert text.count(spread) == planned["build_base_model"] + planned["finetune_mlm"]

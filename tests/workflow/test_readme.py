@@ -39,7 +39,7 @@ def test_make_knows_every_target(target):
 @pytest.mark.parametrize("command", of("snakemake"))
 def test_snakemake_can_plan_every_run(command, tmp_path):
     own = tmp_path / "own.yaml"
-    own.write_text("languages: [en, de]\n")
+    own.write_text("languages: [en, de, es]\n")
     command = command.replace("FOLDER", str(tmp_path)).replace("my.yaml", str(own))
     # Conda itself is asked even in a dry run, and solving environments needs the network.
     command = command.replace(" --sdm conda", "")

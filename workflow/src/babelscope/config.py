@@ -90,6 +90,7 @@ ARCHIVE = re.compile(r"https?://[^/?#\s]+/\S*")
 NUMBER_OF_PATHS = {"lines": (2, 3), "moses": (1, 2), "bucc": (3,)}  # other formats have one
 LARGEST = 100_000  # values in a configuration, and
 DEEPEST = 50  # lists and sections in each other
+FEWEST = 3  # languages whose pairs a correlation is over
 SHOWN, SHOWN_CHARACTERS = 12, 200  # problems in a message, and of a value that is quoted
 
 
@@ -1189,7 +1190,7 @@ def check_heads(settings: Settings, corpora: dict[str, Corpus], models: dict[str
     BabelscopeError
         If a model's family learns no masked words or its folder is not there, a parallel corpus
         lacks a language, or text cannot be read: the demo has none in a language, or there is no
-        folder that it is read from.
+        folder that it is read from; or there are too few languages to correlate with typology.
     """
     for name in settings.models:
         if models[name].family not in ENCODERS:
@@ -1201,6 +1202,12 @@ def check_heads(settings: Settings, corpora: dict[str, Corpus], models: dict[str
     _check_models("models", settings.models, models)
     _check_parallel("heads", settings, corpora)
     _check_text("heads", settings)
+    if len(settings.languages) < FEWEST:
+        raise BabelscopeError(
+            f"config: languages: {', '.join(settings.languages)} are too few for the heads study,"
+            f" which correlates similarity with typology over pairs of at least {FEWEST}.",
+            "Add a language.",
+        )
 
 
 def check_tickets(settings: Settings, corpora: dict[str, Corpus], models: dict[str, Model]) -> None:
