@@ -394,7 +394,7 @@ class EncoderStudy:
         """Train a sentence module into a folder of the study; settings may be changed."""
         from babelscope.training.sentence_encoders import train_encoder
 
-        own = {"kind": "lora", "lora": self.lora, "seed": 1} | options
+        own = {"kind": "lora", "lora": self.lora, "seed": 1, "version": 1} | options
         changes = {key: own.pop(key) for key in options if key in self.pair_settings}
         return train_encoder(
             self.source,
@@ -413,7 +413,7 @@ class EncoderStudy:
         from babelscope.training.sentence_encoders import train_whole_encoder
 
         codes = {"en": "eng_Latn", "de": "deu_Latn"}
-        own = {"languages": codes, "mixed": 1, "seed": 1} | options
+        own = {"languages": codes, "mixed": 1, "seed": 1, "version": 1} | options
         changes = {key: own.pop(key) for key in options if key in self.pair_settings}
         return train_whole_encoder(
             self.source,
@@ -429,7 +429,7 @@ class EncoderStudy:
         """Train an adapter that aligns German with English into a folder of the study."""
         from babelscope.training.alignment import train_alignment_adapter
 
-        own = {"strategy": "both", "seed": 1} | options
+        own = {"strategy": "both", "seed": 1, "version": 1} | options
         changes = {key: own.pop(key) for key in options if key in self.pair_settings}
         return train_alignment_adapter(
             self.source,
@@ -483,7 +483,7 @@ class EncoderStudy:
         from babelscope.config import Training
         from babelscope.training.adaptation import adapt_language
 
-        own = {"kind": "lora", "source": self.source, "seed": 1} | options
+        own = {"kind": "lora", "source": self.source, "seed": 1, "version": 1} | options
         changes = {key: own.pop(key) for key in options if key in self.mlm_settings}
         return adapt_language(
             own.pop("source"),
@@ -611,7 +611,7 @@ class GeneratorStudy:
         changes = {key: options.pop(key) for key in list(options) if key in self.settings}
         given = {"model": str(self.source), "train": str(self.train), "valid": str(self.valid)}
         return GeneratorRun(
-            **(given | {"seed": 5} | options),
+            **(given | {"seed": 5, "version": 1} | options),
             network=network,
             output=str(self.folder / name),
             history=str(self.folder / f"{name}.history.parquet"),

@@ -24,5 +24,6 @@ with job(snakemake):
         batch_tokens=snakemake.resources.batch_tokens,
         folder=params.checkpoints,
         seed=int(wildcards.seed),
+        version=params.version,
         **params.compute,
     )

@@ -20,5 +20,6 @@ with job(snakemake):
         settings=PairTraining.model_validate(params.settings | housekeeping),
         folder=params.checkpoints,
         seed=int(wildcards.seed),
+        version=params.version,
         **params.compute,
     )

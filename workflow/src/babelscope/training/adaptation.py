@@ -128,6 +128,7 @@ def adapt_language(
     settings: Training,
     folder: str | Path,
     seed: int,
+    version: int,
     device: str = "cpu",
     precision: str = "float32",
 ) -> pd.DataFrame:
@@ -157,6 +158,8 @@ def adapt_language(
         For checkpoints, from which a killed training goes on; removed at the end.
     seed
         Of order, masks, dropout, and new weights.
+    version
+        Of what the output means; a checkpoint of another one is not gone on from.
     device, precision
         As in :func:`~babelscope.training.mlm.train_mlm`.
 
@@ -176,9 +179,9 @@ def adapt_language(
     base = checksum(source)
     fingerprint = {
         "source": base,
-        "start": [
-            checkpoints.checksum(Path(start) / name) for name in (EMBEDDINGS, "tokenizer.json")
-        ],
+        "start": checkpoints.checksum(Path(start) / EMBEDDINGS),
+        "descriptions": [checkpoints.description(path) for path in (source, start)],
+        "version": version,
         "chunks": [checkpoints.checksum(path) for path in (train, valid)],
         "language": language,
         "kind": kind,

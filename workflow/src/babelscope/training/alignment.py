@@ -176,6 +176,7 @@ def train_alignment_adapter(
     batch_tokens: int,
     folder: str | Path,
     seed: int,
+    version: int,
     device: str = "cpu",
     precision: str = "float32",
 ) -> pd.DataFrame:
@@ -201,7 +202,7 @@ def train_alignment_adapter(
         translation, by the cosine loss; ``both``: such batches in alternation.
     adapter
         `reduction` and `scale`.
-    settings, form, folder, seed, device, precision
+    settings, form, folder, seed, version, device, precision
         As in :func:`~babelscope.training.sentence_encoders.train_encoder`.
     batch_tokens
         Tokens per batch of the pivot's sentences, padding included.
@@ -225,6 +226,11 @@ def train_alignment_adapter(
         "source": checksum(source),
         "target": [checksum(path) for path in target.present().values()],
         "pivot": [checksum(path) for path in pivot.present().values()],
+        "descriptions": [
+            checkpoints.description(path)
+            for path in (source, *target.present().values(), *pivot.present().values())
+        ],
+        "version": version,
         "languages": [language, pivot_language],
         "strategy": strategy,
         "adapter": dict(adapter),

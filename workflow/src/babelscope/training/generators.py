@@ -61,6 +61,8 @@ class GeneratorRun:
         The section ``alignment.training``, as plain values.
     seed
         Of order, dropout, the adapter's first weights, and of examples in context.
+    version
+        Of what the output means; a checkpoint of another one is not gone on from.
     choices, prompts, languages, batch_tokens
         Of `selected_by`: the table of the corpus, the file of its prompts, the languages that are
         scored, tokens per batch; not read without it.
@@ -78,6 +80,7 @@ class GeneratorRun:
     checkpoints: str
     settings: dict[str, Any]
     seed: int
+    version: int
     choices: str | None = None
     prompts: str | None = None
     languages: Sequence[str] = ()
@@ -121,6 +124,8 @@ def _fingerprint(run: GeneratorRun) -> dict[str, Any]:
     files = {"train": run.train, "valid": run.valid, "choices": run.choices, "prompts": run.prompts}
     return {
         "model": checksum(run.model),
+        "description": checkpoints.description(run.model),
+        "version": run.version,
         "network": run.network,
         "settings": {key: value for key, value in run.settings.items() if key not in HARMLESS},
         "seed": run.seed,

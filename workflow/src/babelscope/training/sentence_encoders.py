@@ -89,6 +89,7 @@ def train_encoder(
     form: Form,
     folder: str | Path,
     seed: int,
+    version: int,
     device: str = "cpu",
     precision: str = "float32",
 ) -> pd.DataFrame:
@@ -122,6 +123,8 @@ def train_encoder(
         For checkpoints, from which a killed training goes on; removed at the end.
     seed
         Of the order of the pairs, of dropout and of the adapter's first weights.
+    version
+        Of what the output means; a checkpoint of another one is not gone on from.
     device, precision
         As in :func:`~babelscope.training.fitting.fit`.
 
@@ -140,6 +143,8 @@ def train_encoder(
     fingerprint = {
         "source": checksum(source),
         "module": checksum(module),
+        "descriptions": [checkpoints.description(path) for path in (source, module)],
+        "version": version,
         "language": language,
         "kind": kind,
         "lora": dict(lora) if kind == "lora" else None,
@@ -184,6 +189,7 @@ def train_whole_encoder(
     form: Form,
     folder: str | Path,
     seed: int,
+    version: int,
     device: str = "cpu",
     precision: str = "float32",
 ) -> pd.DataFrame:
@@ -205,7 +211,7 @@ def train_whole_encoder(
         Languages in a batch, at most. With 1, batches are of one data set in one language, which
         all take turns; with more, of one data set, each text in one of the languages that were
         drawn for the batch.
-    settings, form, folder, seed, device, precision
+    settings, form, folder, seed, version, device, precision
         As in :func:`train_encoder`.
 
     Returns
@@ -224,6 +230,8 @@ def train_whole_encoder(
         "source": checksum(source),
         "languages": dict(languages),
         "mixed": mixed,
+        "description": checkpoints.description(source),
+        "version": version,
         "form": dict(form),
     } | fingerprint_of(pairs, settings, seed, precision)
     with checkpoints.locked(folder):
