@@ -15,6 +15,10 @@ class Language(BaseModel):
     ----------
     code
         The code used everywhere inside: ISO 639-1, or the Wikipedia's where there is none.
+    name
+        What the language calls itself; for readers of the table.
+    english
+        English name, which figures show.
     wiki
         Database name of the Wikipedia, such as ``enwiki``.
     iso639_3
@@ -25,8 +29,12 @@ class Language(BaseModel):
         FLORES-200 code, such as ``eng_Latn``.
     uriel
         Code under which URIEL lists the typological features.
+    family
+        Family of languages, which the overlap of tickets is compared with.
     colour
         Hexadecimal colour of the language in every figure.
+    marker
+        Its marker in figures: one of Matplotlib's, such as ``o``, or a letter between dollars.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
