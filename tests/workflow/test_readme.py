@@ -3,11 +3,15 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from babelscope import config
+from babelscope.languages import Language
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -41,6 +45,7 @@ def test_snakemake_can_plan_every_run(command, tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text("languages: [en, de, es]\n")
     command = command.replace("FOLDER", str(tmp_path)).replace("my.yaml", str(own))
+    command = command.replace("../my-run", str(tmp_path / "run"))
     # Conda itself is asked even in a dry run, and solving environments needs the network.
     command = command.replace(" --sdm conda", "")
     # The cluster's profile needs an executor that is not installed here.
@@ -69,6 +74,76 @@ def test_snakemake_can_plan_every_run(command, tmp_path):
         env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """Return a copy of what is read before the first job, whose tables may be changed."""
+    folder = tmp_path / "clone"
+    for part in ("config", "envs", "profiles", "workflow"):
+        ignored = shutil.ignore_patterns("__pycache__", "images")
+        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+    shutil.copy(ROOT / "Snakefile", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("heading", "table", "columns", "studies", "jobs"),
+    [
+        ("A language", "languages", 11, ["heads", "tickets"], ["find_ticket", "download_dump"]),
+        ("A model", "models", 7, ["heads"], ["download_model", "finetune_mlm"]),
+        ("A parallel corpus", "corpora", 13, ["heads"], ["read_parallel"]),
+    ],
+)
+def test_an_example_of_ones_own_can_be_planned(heading, table, columns, studies, jobs, clone):
+    """The rows and settings of an example, as a reader copies them."""
+    section = README.split(f"\n### {heading}\n")[1].split("\n#")[0]
+    rows = re.findall(r"```tsv\n(.*?)```", section, flags=re.DOTALL)
+    settings = re.findall(r"```yaml\n(.*?)```", section, flags=re.DOTALL)
+    assert len(rows) == len(settings) == 1
+    assert f"`config/{table}.tsv`" in section
+    assert all(len(row.split("\t")) == columns for row in rows[0].splitlines())
+    with (clone / "config" / f"{table}.tsv").open("a", encoding="utf-8") as file:
+        file.write(rows[0])
+    (clone / "my.yaml").write_text(settings[0], "utf-8")
+    (clone / "models" / "my-model").mkdir(parents=True)
+    for name in ("data/news.tsv", "data/de-en.tsv", "corpora/books/books.en"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).touch()
+    shutil.copy(clone / "corpora/books/books.en", clone / "corpora/books/books.de")
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("snakemake"), "--cores", "1", "--dry-run", *studies),
+            *("--configfile", "my.yaml"),
+        ],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(clone / "cache")},
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    names = [row.split("\t")[0] for row in rows[0].splitlines()]
+    for word in (*jobs, *names):
+        assert re.search(rf"\b{word}\b", done.stdout + done.stderr), word
+
+
+def test_the_example_lists_every_family_that_a_study_takes():
+    lines = re.findall(r"^\| (\w+) \| `([\w.]+)` \| ([\w, -]+) \|$", README, flags=re.MULTILINE)
+    families = {(study, key): tuple(listed.split(", ")) for study, key, listed in lines}
+    assert families == {
+        ("heads", "models"): config.ENCODERS,
+        ("tickets", "models"): config.ENCODERS + config.TEXT_TO_TEXT,
+        ("encoders", "models"): config.SENTENCE_ENCODERS,
+        ("encoders", "encoders.translation.model"): (config.TRANSLATORS,),
+        ("alignment", "alignment.models"): config.GENERATORS,
+    }
+
+
+def test_the_example_explains_every_column_of_a_language():
+    section = README.split("\n### A language\n")[1].split("\n#")[0]
+    cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section, flags=re.MULTILINE)
+    named = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert named == list(Language.model_fields)
 
 
 def test_pip_lines_name_what_the_makefile_installs():

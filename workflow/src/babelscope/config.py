@@ -819,8 +819,8 @@ class Corpus(Section):
         "reading",
         "instructions",
         "choices",
-    ]
-    format: str
+    ] = Field(description="what it holds, and so which settings may name it")
+    format: str = Field(description="how its files are written; each kind has some, in FORMATS")
     url: str = Field(
         description="archives to fetch and unpack, or hf://datasets/NAME@COMMIT, a data set of the"
         " hub; empty: the files are already there"
@@ -839,7 +839,9 @@ class Corpus(Section):
         description="those it has; empty: all of a study's. `es:esp` where {code} in the path is"
         " not the language's ISO 639-3 code"
     )
-    id_column: str
+    id_column: str = Field(
+        description="column or key of an example's id; empty: rows are numbered from 1"
+    )
     splits: Splits = Field(
         description="what train, valid and test are called in the path, or train and test; several"
         " splits share one by a hash of the row, such as `dev:0.8 dev:0.2 test`"
@@ -937,8 +939,10 @@ class Model(Section):
     """One row of models.tsv."""
 
     name: Name
-    family: Family
-    source: Literal["build", "hub", "local"]
+    family: Family = Field(description="what `model_type` says in the model's config.json")
+    source: Literal["build", "hub", "local"] = Field(
+        description="build: trained here from scratch; hub: fetched; local: a folder"
+    )
     location: str = Field(description="a repository of the hub, or a folder; empty: it is built")
     revision: str = Field(description="commit of the repository; empty for what is not of the hub")
     licence: str

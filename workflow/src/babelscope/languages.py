@@ -35,6 +35,10 @@ class Language(BaseModel):
     ----------
     code
         The code used everywhere inside: ISO 639-1, or the Wikipedia's where there is none.
+    name
+        What the language calls itself; for readers of the table.
+    english
+        English name, which figures show.
     wiki
         Database name of the Wikipedia, such as ``enwiki``.
     iso639_3
@@ -47,6 +51,8 @@ class Language(BaseModel):
     uriel
         Code under which URIEL lists the typological features. Every language needs one that is
         there: correlations with typology take all languages of a study.
+    family
+        Family of languages, which the overlap of tickets is compared with.
     colour
         Hexadecimal colour of the language in every figure.
     marker
