@@ -9,7 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from babelscope.plotting.matrices import annotate, frame_cells, log_limits, ratio_limits
+from babelscope.plotting.matrices import (
+    annotate,
+    fit_texts,
+    frame_cells,
+    log_limits,
+    ratio_limits,
+)
 from babelscope.plotting.metrics import SCALES, TASKS, Scale
 from babelscope.plotting.style import (
     DIVERGING,
@@ -69,6 +75,7 @@ def transfer_matrix(table: pd.DataFrame, languages: Rows, *, metric: str) -> Fig
         ],
     )
     axis.set_xlabel("trained and scored on")
+    fit_texts(figure)
     return figure
 
 
@@ -112,6 +119,7 @@ def task_transfer_matrices(
             else [],
         )
         axis.set_title(f"trained for and scored on {TASKS[task]}")
+    fit_texts(figure)
     return figure
 
 
@@ -286,6 +294,7 @@ def zero_shot_matrices(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
         ticks = plain_ticks(*limits)
         bar.set_ticks(ticks, labels=[plain(tick) for tick in ticks])
         bar.ax.minorticks_off()
+    fit_texts(figure)
     return figure
 
 
