@@ -59,6 +59,40 @@ def test_networks_and_languages_stand_in_one_order(languages):
     assert image.norm(1.0) == pytest.approx(0.5)  # white is no loss
 
 
+@pytest.mark.parametrize(("count", "shown"), [(8, {"1.10\n±0.05"}), (20, {"1.10"}), (24, set())])
+def test_cells_show_no_more_than_they_have_room_for(languages, count, shown):
+    many = {f"x{number}": languages["en"] for number in range(count)}
+    table = perplexities(list(many)).assign(value=1.1, low=1.05, high=1.15)
+    figure = matrices.perplexity_matrix(table, many, relative=True)
+    axis = figure.axes[0]
+    assert {text.get_text() for text in axis.texts} == shown
+    assert len(axis.texts) == ((count + 2) * count if shown else 0)
+    figure.draw_without_rendering()
+    width = axis.get_window_extent().width / count
+    assert all(text.get_window_extent().width < width for text in axis.texts)
+
+
+def test_numbers_of_all_matrices_of_a_figure_are_left_out_together(languages):
+    many = {f"x{number}": languages["en"] for number in range(24)}
+    table = overlap(list(many)).assign(jaccard=0.5, excess=0.2)
+    for axis in matrices.overlap_matrices(table, many).axes:
+        assert not axis.texts
+
+
+def test_large_ratios_have_fewer_decimals(languages):
+    table = perplexities(list(languages)).assign(value=148.66, low=113.3, high=184.0)
+    figure = matrices.perplexity_matrix(table, languages, relative=True)
+    assert {text.get_text() for text in figure.axes[0].texts} == {"149\n±35"}
+
+
+def test_panels_with_strengths_stand_one_below_the_other(languages):
+    eight = {f"x{number}": languages["en"] for number in range(8)}
+    table = overlap(list(eight)).assign(jaccard=0.5, excess=0.2, z=12345.0)
+    figure = matrices.overlap_matrices(table, eight, scores=True)
+    _, beyond = (axis for axis in figure.axes if axis.images)
+    assert {text.get_text() for text in beyond.texts} == {"+0.20\nz 12,345"}
+
+
 def test_an_unknown_network_is_refused(languages):
     table = perplexities(list(languages)).replace({"network": {"union": "else"}})
     with pytest.raises(ValueError, match="else"):

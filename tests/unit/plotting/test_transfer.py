@@ -66,6 +66,14 @@ def test_worse_is_red_and_no_change_is_white_in_both_directions(languages, metri
     assert bar.get_ylabel()
 
 
+@pytest.mark.parametrize(("step", "expected"), [(0.004, "1.008*"), (0.1, "1.20*")])
+def test_ratios_have_the_decimals_that_their_scale_needs(languages, step, expected):
+    table = changes(list(languages), 1.0, step)
+    cells = texts(transfer.transfer_matrix(table, languages, metric="perplexity").axes[0])
+    assert cells[2, 1] == expected
+    assert cells[2, 2] == "62.0"  # a score, not a ratio
+
+
 def test_controls_do_not_set_the_colours(languages):
     table = changes(list(languages))
     table.loc[table["mask"].isin(["random", "reinitialized"]), "change"] = -80.0

@@ -29,6 +29,7 @@ from babelscope.plotting.style import (
 )
 
 COMBINED = ("intersection", "union")
+GAP = 1.0  # points between the numbers of neighbouring cells, at least
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
@@ -58,6 +59,44 @@ def annotate(
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     return image
+
+
+def fit_texts(figure: Figure) -> None:
+    """Leave out what cells of the drawn figure have no room for, in all cells alike.
+
+    If a text of two lines is too large for its cell, every cell of the figure keeps its first
+    line; if that is still too wide somewhere, no cell has a text, and colours alone are left.
+
+    Parameters
+    ----------
+    figure
+        Finished, with matrices from `annotate`: cells are measured as they are laid out.
+    """
+    matrices = [axis for axis in figure.axes if axis.images and axis.texts]
+    if _fit(figure, matrices):
+        return
+    for axis in matrices:
+        for text in axis.texts:
+            text.set_text(text.get_text().split("\n")[0])
+    if _fit(figure, matrices):
+        return
+    for axis in matrices:
+        for text in list(axis.texts):
+            text.remove()
+
+
+def _fit(figure: Figure, matrices: Sequence[Axes]) -> bool:
+    """Say whether every text lies within its cell, with `GAP` between it and the next."""
+    figure.draw_without_rendering()  # lays the figure out
+    gap = GAP * figure.dpi / 72  # pixels
+    for axis in matrices:
+        rows, columns = np.shape(axis.images[0].get_array())[:2]
+        box = axis.get_window_extent()
+        for text in axis.texts:
+            size = text.get_window_extent()
+            if size.width + gap > box.width / columns or size.height > box.height / rows:
+                return False
+    return True
 
 
 def _stars(p: float) -> str:
@@ -101,7 +140,7 @@ def overlap_matrices(table: pd.DataFrame, languages: Rows, *, scores: bool = Fal
         for name, grid in grids.items():
             grid[first, second] = grid[second, first] = getattr(row, name)
     names = [named(code, languages) for code in codes]
-    if len(codes) <= 8:
+    if len(codes) <= (6 if scores else 8):
         figure = new_figure(PAGE, 0.28 * len(codes) + 1.9)
         axes = figure.subplots(1, 2, sharey=True)
     else:  # cells of two panels side by side would be too narrow for their numbers
@@ -148,6 +187,7 @@ def overlap_matrices(table: pd.DataFrame, languages: Rows, *, scores: bool = Fal
             if np.isfinite(untrained):
                 colour = readable_on(image.to_rgba(np.asarray(untrained)))
                 bar.ax.axvline(untrained, color=colour, linestyle=(0, (0.8, 0.6)), linewidth=1.5)
+    fit_texts(figure)
     return figure
 
 
@@ -205,7 +245,7 @@ def perplexity_matrix(table: pd.DataFrame, languages: Rows, *, relative: bool) -
     values = grid("value")
     half = (grid("high") - grid("low")) / 2
     texts = [
-        [_with_error(*cell, relative=relative) for cell in zip(*line, strict=True)]
+        [_with_error(*cell) for cell in zip(*line, strict=True)]
         for line in zip(values, half, strict=True)
     ]
     usual = values[[number for number, row in enumerate(rows) if row not in COMBINED]]
@@ -234,6 +274,7 @@ def perplexity_matrix(table: pd.DataFrame, languages: Rows, *, relative: bool) -
     ticks = plain_ticks(*limits)
     bar.set_ticks(ticks, labels=[plain(tick) for tick in ticks])
     bar.ax.minorticks_off()
+    fit_texts(figure)
     return figure
 
 
@@ -256,9 +297,9 @@ def ratio_limits(values: np.ndarray) -> tuple[float, float]:
     return float(np.exp(-span)), float(np.exp(span))
 
 
-def _with_error(value: float, half: float, *, relative: bool) -> str:
+def _with_error(value: float, half: float) -> str:
     """Write a value and the half-width of its interval in two lines."""
-    digits = 2 if relative or value < 10 else (1 if value < 100 else 0)
+    digits = 2 if value < 10 else (1 if value < 100 else 0)
     text = f"{value:.{digits}f}"
     return f"{text}\n±{half:.{digits}f}" if np.isfinite(half) and half > 0 else text
 

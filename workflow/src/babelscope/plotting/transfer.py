@@ -9,7 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from babelscope.plotting.matrices import annotate, frame_cells, log_limits, ratio_limits
+from babelscope.plotting.matrices import (
+    annotate,
+    fit_texts,
+    frame_cells,
+    log_limits,
+    ratio_limits,
+)
 from babelscope.plotting.metrics import SCALES, TASKS, Scale
 from babelscope.plotting.style import (
     DIVERGING,
@@ -69,6 +75,7 @@ def transfer_matrix(table: pd.DataFrame, languages: Rows, *, metric: str) -> Fig
         ],
     )
     axis.set_xlabel("trained and scored on")
+    fit_texts(figure)
     return figure
 
 
@@ -112,6 +119,7 @@ def task_transfer_matrices(
             else [],
         )
         axis.set_title(f"trained for and scored on {TASKS[task]}")
+    fit_texts(figure)
     return figure
 
 
@@ -141,15 +149,19 @@ def _changes(
     none = 1.0 if scale.ratio else 0.0
     change = grids["change"]
     colours = np.array(change)
+    for row, column in own:
+        colours[row, column] = none
+    usual = [number for number, row in enumerate(rows) if row not in ("random", "reinitialized")]
+    limits = _limits(colours[usual], scale)
+    digits = 1
+    if scale.ratio:  # enough for different colours to have different numbers
+        digits = 3 if limits[1] - limits[0] < 0.2 else 2
     texts = [
-        [_change_text(*cell, scale=scale) for cell in zip(*line, strict=True)]
+        [_change_text(*cell, scale=scale, digits=digits) for cell in zip(*line, strict=True)]
         for line in zip(change, grids["change_low"], grids["change_high"], strict=True)
     ]
     for row, column in own:
-        colours[row, column] = none
         texts[row][column] = _value_text(grids["value"][row, column], scale)
-    usual = [number for number, row in enumerate(rows) if row not in ("random", "reinitialized")]
-    limits = _limits(colours[usual], scale)
     norm: Normalize = LogNorm(*limits) if scale.ratio else TwoSlopeNorm(0, *limits)
     image = annotate(
         axis,
@@ -195,12 +207,12 @@ def _limits(changes: np.ndarray, scale: Scale) -> tuple[float, float]:
     return -span, span
 
 
-def _change_text(change: float, low: float, high: float, *, scale: Scale) -> str:
+def _change_text(change: float, low: float, high: float, *, scale: Scale, digits: int) -> str:
     """Write a change with its sign, and a star where its interval does not contain 'no change'."""
     if scale.ratio:
-        text = f"{change:.2f}" if change < 10 else f"{change:.1f}"
+        text = f"{change:.{digits}f}" if change < 10 else f"{change:.1f}"
     else:
-        text = f"{change:+.1f}".replace("-", "−")
+        text = f"{change:+.{digits}f}".replace("-", "−")
     return text + _star(low, high, scale)
 
 
@@ -287,6 +299,7 @@ def zero_shot_matrices(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
         ticks = plain_ticks(*limits)
         bar.set_ticks(ticks, labels=[plain(tick) for tick in ticks])
         bar.ax.minorticks_off()
+    fit_texts(figure)
     return figure
 
 
