@@ -18,9 +18,23 @@ README = (ROOT / "README.md").read_text("utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 
 
+def blocks(kind: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def sessions() -> dict[str, str]:
+    """Return the commands behind a prompt, each with the output that is shown below it."""
+    parts = [
+        part.partition("\n")
+        for block in blocks("")
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+    ]
+    return {command: output for command, _, output in parts}
+
+
 def commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line]
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line]
+    return [*lines, *sessions()]
 
 
 def of(tool: str) -> list[str]:
@@ -38,6 +52,56 @@ def test_make_knows_every_target(target):
     assert re.search(rf"^{target}:", MAKEFILE, flags=re.MULTILINE)
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """Return a copy of what is read before the first job, whose tables may be changed."""
+    folder = tmp_path / "clone"
+    for part in ("config", "envs", "profiles", "workflow"):
+        ignored = shutil.ignore_patterns("__pycache__", "images")
+        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+    for file in ("Snakefile", "Makefile"):
+        shutil.copy(ROOT / file, folder)
+    return folder
+
+
+def output_of(command: list[str], clone: Path) -> str:
+    """Return what a command prints in a clone in which nothing was run yet."""
+    env = {**os.environ, "PYTHONPATH": "workflow/src", "XDG_CACHE_HOME": str(clone / "cache")}
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def make(clone: Path, *words: str) -> str:
+    """Return what make prints, with the environment of the tests for the one it would make."""
+    return output_of(["make", "-o", "install", f"BIN={Path(sys.executable).parent}", *words], clone)
+
+
+@pytest.mark.parametrize(("command", "shown"), sessions().items(), ids=list(sessions()))
+def test_a_session_shows_what_its_command_prints(command, shown, clone):
+    """It may leave lines out, but no line is another one today."""
+    tool, *words = shlex.split(command)
+    assert tool == "make"
+    printed = make(clone, *words).splitlines()
+    assert set(shown.splitlines()) <= set(printed), printed
+
+
+def test_the_status_of_that_session_is_told(clone):
+    """The README says that it takes the same CONFIG and STUDY, and changes nothing."""
+    (command,) = (command for command in sessions() if command.startswith("make plan"))
+    before = sorted(clone.rglob("*"))
+    printed = make(clone, "status", *shlex.split(command)[2:])
+    assert re.search(r"^rule .* waiting", printed, flags=re.MULTILINE)
+    assert re.search(r"^all ", printed, flags=re.MULTILINE)
+    made = set(clone.rglob("*")) - set(before)
+    assert not [path for path in made if not {"__pycache__", "cache"} & set(path.parts)]
+
+
+@pytest.mark.parametrize("command", re.findall(r"`python (-m [\w.]+ --help)`", README))
+def test_help_is_there(command, clone):
+    assert "usage:" in output_of([sys.executable, *shlex.split(command)], clone)
 
 
 @pytest.mark.parametrize("command", of("snakemake"))
@@ -76,17 +140,6 @@ def test_snakemake_can_plan_every_run(command, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.fixture
-def clone(tmp_path) -> Path:
-    """Return a copy of what is read before the first job, whose tables may be changed."""
-    folder = tmp_path / "clone"
-    for part in ("config", "envs", "profiles", "workflow"):
-        ignored = shutil.ignore_patterns("__pycache__", "images")
-        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
-    shutil.copy(ROOT / "Snakefile", folder)
-    return folder
-
-
 @pytest.mark.parametrize(
     ("heading", "table", "columns", "studies", "jobs"),
     [
@@ -98,8 +151,7 @@ def clone(tmp_path) -> Path:
 def test_an_example_of_ones_own_can_be_planned(heading, table, columns, studies, jobs, clone):
     """The rows and settings of an example, as a reader copies them."""
     section = README.split(f"\n### {heading}\n")[1].split("\n#")[0]
-    rows = re.findall(r"```tsv\n(.*?)```", section, flags=re.DOTALL)
-    settings = re.findall(r"```yaml\n(.*?)```", section, flags=re.DOTALL)
+    rows, settings = blocks("tsv", section), blocks("yaml", section)
     assert len(rows) == len(settings) == 1
     assert f"`config/{table}.tsv`" in section
     assert all(len(row.split("\t")) == columns for row in rows[0].splitlines())
