@@ -425,6 +425,7 @@ def test_a_data_root_is_no_pattern(document):
         ({"path": "{fetched}/{model}/{lang}.tsv"}, "no other braces"),
         ({"path": "{fetched}/a.tsv {fetched}/b.tsv"}, "path must name 1 files"),
         ({"labels": "1.2.3 4"}, "lowest and the highest"),
+        ({"kind": "parallel", "labels": "", "path": "{fetched}/{code}.tsv"}, "no {code}"),
     ],
 )
 def test_rows_of_corpora_that_cannot_be_meant(changes, message):

@@ -45,6 +45,23 @@ def test_panels_share_a_scale_unless_they_show_different_things(languages):
     assert limits[1][0] != limits[1][1]
 
 
+@pytest.mark.parametrize("wide", [0.01, 100.0])
+def test_wide_bands_do_not_squeeze_curves_of_different_things(languages, wide):
+    table = curves(languages, ("a", "b")).assign(low=lambda rows: rows["value"] - wide)
+    table = table.assign(high=table["value"] + wide)
+    table.loc[table["panel"] == "b", "value"] = 3.0
+    figure = layers.layer_curves(table, languages, ylabel="x", titles=["a", "b"], share_y=False)
+    part = table[table["panel"] == "a"]
+    low, high = figure.axes[0].get_ylim()
+    assert low < part["value"].min() < part["value"].max() < high
+    assert np.ptp(part["value"]) > 0.45 * (high - low)
+    if wide < 1:
+        assert low < part["low"].min()
+        assert high > part["high"].max()
+    bottom, top = figure.axes[1].get_ylim()  # curves without any height
+    assert bottom < 3.0 < top
+
+
 def test_a_panel_without_data_is_refused(languages):
     table = curves(languages, ("a",))
     with pytest.raises(ValueError, match="'b'"):

@@ -85,14 +85,6 @@ def test_large_ratios_have_fewer_decimals(languages):
     assert {text.get_text() for text in figure.axes[0].texts} == {"149\n±35"}
 
 
-def test_panels_with_strengths_stand_one_below_the_other(languages):
-    eight = {f"x{number}": languages["en"] for number in range(8)}
-    table = overlap(list(eight)).assign(jaccard=0.5, excess=0.2, z=12345.0)
-    figure = matrices.overlap_matrices(table, eight, scores=True)
-    _, beyond = (axis for axis in figure.axes if axis.images)
-    assert {text.get_text() for text in beyond.texts} == {"+0.20\nz 12,345"}
-
-
 def test_an_unknown_network_is_refused(languages):
     table = perplexities(list(languages)).replace({"network": {"union": "else"}})
     with pytest.raises(ValueError, match="else"):

@@ -873,6 +873,10 @@ class Corpus(Section):
             )
         if re.search("[{}]", BRACES.sub("", self.path)):
             raise ValueError(f"path may hold {{{'}, {'.join(PLACES)}}}, and no other braces")
+        if self.kind in ("parallel", "ner", "nli") and "{code" in self.path:
+            raise ValueError(
+                f"path of {self.kind} has {{lang}}, {{flores}} or {{iso639_3}}, no {{code}}"
+            )
         paths = self.path.split()
         wanted_paths = NUMBER_OF_PATHS.get(self.format, (1,))
         if len(paths) not in wanted_paths:

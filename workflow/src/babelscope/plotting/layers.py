@@ -87,7 +87,9 @@ def layer_curves(
     titles
         The panels, in order; values of the column ``panel``.
     share_y
-        Give the panels one vertical scale; false where they show different quantities.
+        Give the panels one vertical scale; false where they show different quantities. Then, unless
+        there are `limits`, the curves fill about half of a panel at least, and bands that reach
+        farther are cut at its edges.
     """
     titles = list(titles)
     width = PAGE if len(titles) > 1 else COLUMN
@@ -109,6 +111,8 @@ def layer_curves(
             )
         if limits is not None:
             axis.set_ylim(*limits)
+        elif not share_y:
+            axis.set_ylim(*_curve_limits(part))
         axis.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         layer_ticks(axis, deepest)
         axis.set_xlabel("layer")
@@ -127,6 +131,16 @@ def draw_curve(axis: Axes, curve: pd.DataFrame, colour: str, marker: str, label:
         curve["layer"], curve["low"], curve["high"], color=colour, alpha=0.18, linewidth=0
     )
     axis.plot(curve["layer"], curve["value"], color=colour, marker=marker, label=label)
+
+
+def _curve_limits(table: pd.DataFrame) -> tuple[float, float]:
+    """Return limits in which the curves fill about half at least, whatever their bands."""
+    low, high = float(table["value"].min()), float(table["value"].max())
+    margin = (high - low) / 2
+    bottom = max(float(table["low"].min()), low - margin)
+    top = min(float(table["high"].max()), high + margin)
+    space = 0.05 * (top - bottom) or 0.05  # for markers at an edge; a flat curve has no height
+    return bottom - space, top + space
 
 
 def value_limits(tables: Iterable[pd.DataFrame]) -> tuple[float, float]:

@@ -140,7 +140,7 @@ def overlap_matrices(table: pd.DataFrame, languages: Rows, *, scores: bool = Fal
         for name, grid in grids.items():
             grid[first, second] = grid[second, first] = getattr(row, name)
     names = [named(code, languages) for code in codes]
-    if len(codes) <= (6 if scores else 8):
+    if len(codes) <= 8:
         figure = new_figure(PAGE, 0.28 * len(codes) + 1.9)
         axes = figure.subplots(1, 2, sharey=True)
     else:  # cells of two panels side by side would be too narrow for their numbers
