@@ -6,7 +6,9 @@ CONFIG ?=
 TORCH ?= torch==2.13.0+cpu
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
-SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
+SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG)) --cores $(CORES)
+# of one build of PyTorch; pip would take any build of a version for any other
+INSTALLED := $(BIN)/.installed-$(subst =,-,$(TORCH))
 
 .PHONY: help install demo test test-slurm lint report bench clean plan status recover soak fuzz audit
 
@@ -14,13 +16,14 @@ help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
 # A local wheel or mirror serves the CPU build if there is one, else PyTorch's own index does.
-$(BIN)/.installed: envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet "$(TORCH)" 2>/dev/null || $(BIN)/pip install --quiet "$(TORCH)" --index-url $(TORCH_INDEX)
+$(INSTALLED): envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet "$(TORCH)" $(if $(findstring +cpu,$(TORCH)),2>/dev/null \
+		|| $(BIN)/pip install --quiet "$(TORCH)" --index-url $(TORCH_INDEX))
 	$(BIN)/pip install --quiet -r envs/requirements-dev.txt
 	touch $@
 
-install: $(BIN)/.installed  ## create .venv with everything pinned
+install: $(INSTALLED)  ## create .venv with everything pinned
 
 demo: install  ## the heads study on the demo data, from dumps to figures
 	$(SNAKEMAKE) heads
@@ -33,7 +36,7 @@ status: install  ## what is done, running (how far), failed (why) and waiting; C
 plan: install  ## jobs, hours and disk that a configuration costs; CONFIG=, STUDY=, GPU=a100
 	PYTHONPATH=workflow/src $(BIN)/python -m babelscope.plan $(ASKED) $(if $(GPU),--gpu $(GPU))
 
-recover: install  ## after a killed Snakemake: wait for its jobs (HOW=cancel: end them), then the same command
+recover: install  ## after a killed Snakemake: wait for its jobs (HOW=cancel: end them; none-left: see README), then the same command
 	PYTHONPATH=workflow/src $(BIN)/python -m babelscope.recovery $(if $(HOW),--how $(HOW))
 
 # A file's tests stay together, since they share what is costly; one thread each leaves cores to the others.
@@ -41,7 +44,7 @@ test: install  ## all tests but those on a cluster
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile -m "not slurm"
 
 # The executor sees the packages of .venv, which has none of it: see envs/requirements-slurm.txt.
-.venv-slurm/.installed: $(BIN)/.installed envs/requirements-slurm.txt
+.venv-slurm/.installed: $(INSTALLED) envs/requirements-slurm.txt
 	$(BIN)/python -m venv --without-pip .venv-slurm
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 		> .venv-slurm/lib/python3.11/site-packages/venv.pth

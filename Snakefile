@@ -55,8 +55,10 @@ if workflow.is_main_process and (known := running.advice()):
 
 
 onstart:
-    # Refuse to work beside another Snakemake, or beside what one that was killed has left running.
+    # Refuse to ask mirrors in nobody's name, and to work beside another Snakemake, or beside what one that was
+    # killed has left running.
     try:
+        check_contact(settings)
         running.begin(workflow.executor_plugin.name)
     except BabelscopeError as error:
         raise WorkflowError(str(error)) from None

@@ -386,17 +386,22 @@ class EncoderStudy:
             if path.is_file()
         }
 
+    def history(self, name: str) -> Path:
+        """Return where the history of a training is written."""
+        return self.folder / f"{name}.parquet"
+
     def train_sentences(self, name: str = "out", language: str = "de", **options):
         """Train a sentence module into a folder of the study; settings may be changed."""
         from babelscope.training.sentence_encoders import train_encoder
 
-        own = {"kind": "lora", "lora": self.lora, "seed": 1} | options
+        own = {"kind": "lora", "lora": self.lora, "seed": 1, "version": 1} | options
         changes = {key: own.pop(key) for key in options if key in self.pair_settings}
         return train_encoder(
             self.source,
             self.modules[language].language,
             own.pop("pairs", self.pairs),
             self.folder / name,
+            self.history(name),
             language=language,
             settings=self.settings(**changes),
             **self._common(name),
@@ -408,12 +413,13 @@ class EncoderStudy:
         from babelscope.training.sentence_encoders import train_whole_encoder
 
         codes = {"en": "eng_Latn", "de": "deu_Latn"}
-        own = {"languages": codes, "mixed": 1, "seed": 1} | options
+        own = {"languages": codes, "mixed": 1, "seed": 1, "version": 1} | options
         changes = {key: own.pop(key) for key in options if key in self.pair_settings}
         return train_whole_encoder(
             self.source,
             own.pop("pairs", self.pairs),
             self.folder / name,
+            self.history(name),
             settings=self.settings(**changes),
             **self._common(name),
             **own,
@@ -423,7 +429,7 @@ class EncoderStudy:
         """Train an adapter that aligns German with English into a folder of the study."""
         from babelscope.training.alignment import train_alignment_adapter
 
-        own = {"strategy": "both", "seed": 1} | options
+        own = {"strategy": "both", "seed": 1, "version": 1} | options
         changes = {key: own.pop(key) for key in options if key in self.pair_settings}
         return train_alignment_adapter(
             self.source,
@@ -431,6 +437,7 @@ class EncoderStudy:
             self.modules["en"],
             own.pop("pairs", self.pairs),
             self.folder / name,
+            self.history(name),
             language="de",
             pivot_language="en",
             adapter={"reduction": 2, "scale": 4.0},
@@ -476,7 +483,7 @@ class EncoderStudy:
         from babelscope.config import Training
         from babelscope.training.adaptation import adapt_language
 
-        own = {"kind": "lora", "source": self.source, "seed": 1} | options
+        own = {"kind": "lora", "source": self.source, "seed": 1, "version": 1} | options
         changes = {key: own.pop(key) for key in options if key in self.mlm_settings}
         return adapt_language(
             own.pop("source"),
@@ -484,6 +491,7 @@ class EncoderStudy:
             own.pop("train", None) or self.write_windows("train", 21),
             self.write_windows("valid", 9),
             self.folder / name,
+            self.history(name),
             language="de",
             lora=self.lora,
             settings=Training.model_validate(self.mlm_settings | changes),
@@ -603,7 +611,7 @@ class GeneratorStudy:
         changes = {key: options.pop(key) for key in list(options) if key in self.settings}
         given = {"model": str(self.source), "train": str(self.train), "valid": str(self.valid)}
         return GeneratorRun(
-            **(given | {"seed": 5} | options),
+            **(given | {"seed": 5, "version": 1} | options),
             network=network,
             output=str(self.folder / name),
             history=str(self.folder / f"{name}.history.parquet"),

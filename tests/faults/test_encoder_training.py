@@ -1,12 +1,20 @@
 """Trainings of sentence encoders that are killed, or started twice."""
 
+import errno
 import os
 import signal
 
 import pytest
 
 from babelscope.errors import BabelscopeError
-from babelscope.training import checkpoints, fitting, mlm
+from babelscope.training import (
+    adaptation,
+    alignment,
+    checkpoints,
+    fitting,
+    mlm,
+    sentence_encoders,
+)
 
 TRAININGS = {
     "language, lora": ("adapt", {"kind": "lora"}),
@@ -91,3 +99,51 @@ def test_changed_pairs_start_afresh(study, caplog):
     study.train_sentences("other", pairs=pairs)
     assert "starting afresh: pairs changed" in caplog.text
     assert study.contents("out") == study.contents("other")
+
+
+def fail(number):
+    """Do what a killed process or a full disk does."""
+    if number is None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    os.kill(os.getpid(), number)
+
+
+WRITERS = {
+    "adapt": (adaptation, "save_language_module"),
+    "train_sentences": (sentence_encoders, "save_sentence_module"),
+    "train_whole": (sentence_encoders, "save_encoder"),
+    "train_alignment": (alignment, "save_alignment_module"),
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, None])
+@pytest.mark.parametrize("at", ["output", "history"])
+@pytest.mark.parametrize("method", WRITERS)
+def test_what_fails_after_the_last_step_is_not_trained_again(
+    study, monkeypatch, method, at, number
+):
+    train = getattr(study, method)
+    whole = train("whole")
+    module, writer = WRITERS[method]
+    child = os.fork()
+    if not child:
+        try:
+            setattr(
+                module, writer if at == "output" else "write_table", lambda *_, **__: fail(number)
+            )
+            train("late")
+        except OSError:
+            os._exit(3)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (-number if number else 3)
+
+    def never(*_, **__):
+        raise AssertionError("a step is taken again")
+
+    monkeypatch.setattr(fitting._Training, "_take_step", never)
+    monkeypatch.setattr(mlm.MlmTrainer, "training_step", never)
+    late = train("late")
+    assert study.contents("whole") == study.contents("late")
+    assert whole.drop(columns="seconds").equals(late.drop(columns="seconds"))
+    assert not (study.folder / "late.checkpoints").exists()

@@ -1,5 +1,7 @@
 """Alignments that are killed, started twice, or given what cannot be used."""
 
+import errno
+import os
 import signal
 from dataclasses import asdict
 
@@ -8,7 +10,7 @@ import pytest
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_jsonl, read_table, write_jsonl
-from babelscope.training import checkpoints, generator_steps
+from babelscope.training import checkpoints, fitting, generator_steps, generators
 
 LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.1}
 TRAININGS = {
@@ -150,3 +152,34 @@ def test_a_model_that_does_not_write(study, make_model):
 def test_an_unknown_network(study):
     with pytest.raises(ValueError, match="aligned-contrastive, aligned-instruction"):
         study.align(network="aligned")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, None])
+def test_what_fails_after_the_last_step_is_not_trained_again(study, monkeypatch, number):
+    study.align("whole", "aligned-instruction", lora=LORA)
+    child = os.fork()
+    if not child:
+
+        def fail(*_):
+            if number is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            os.kill(os.getpid(), number)
+
+        try:
+            generators.merge_lora = fail
+            study.align("late", "aligned-instruction", lora=LORA)
+        except OSError:
+            os._exit(3)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (-number if number else 3)
+
+    def never(*_):
+        raise AssertionError("a step is taken again")
+
+    monkeypatch.setattr(fitting._Training, "_take_step", never)
+    monkeypatch.setattr(generators, "_peak_memory", never)  # it is that of the training
+    study.align("late", "aligned-instruction", lora=LORA)
+    one, two = study.weights("whole"), study.weights("late")
+    assert all((one[key] == two[key]).all() for key in one)
+    assert not (study.folder / "late.checkpoints").exists()

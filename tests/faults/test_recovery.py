@@ -79,7 +79,7 @@ def test_two_never_do_one_job_at_once(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_killed_snakemake_whose_job_runs_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    main = start(tmp_path, command(), "first.log")
+    main = start(tmp_path, command("--forceall"), "first.log")
     number = wait_for(the_job)
     os.kill(number, signal.SIGSTOP)  # it would be over soon
     refused = run(tmp_path)
@@ -102,6 +102,7 @@ def test_a_killed_snakemake_whose_job_runs_on(tmp_path, monkeypatch):
     os.kill(number, signal.SIGCONT)
     assert again.wait() == 0, shown.read_text()
     assert "finished in the meantime: build_demo" in shown.read_text()
+    assert "would do finished work again: --forceall; what" in shown.read_text()
     assert "rule build_demo" not in shown.read_text()
     assert "rule read_parallel" in shown.read_text()
     assert (tmp_path / TARGET).is_file()

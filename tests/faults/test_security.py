@@ -430,7 +430,7 @@ def test_a_data_root_is_no_pattern(document):
 def test_rows_of_corpora_that_cannot_be_meant(changes, message):
     row = dict.fromkeys(Corpus.model_fields, "")
     row |= {"name": "x", "kind": "sts", "format": "tsv", "labels": "0 5"}
-    row |= {"url": "https://example.org/a.zip", "path": "{fetched}/a.tsv"}
+    row |= {"url": "https://example.org/a.zip", "path": "{fetched}/a.tsv", "sha256": "a" * 64}
     Corpus.model_validate(row)
     with pytest.raises(ValueError, match=message):
         Corpus.model_validate(row | changes)

@@ -1,5 +1,7 @@
 """Trainings that are killed, shared by processes or started twice."""
 
+import errno
+import json
 import os
 import signal
 import threading
@@ -14,9 +16,9 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from babelscope.errors import BabelscopeError
-from babelscope.io import read_table
+from babelscope.io import read_json, read_table
 from babelscope.tokenization.packing import write_chunks
-from babelscope.training import checkpoints, mlm
+from babelscope.training import checkpoints, mlm, runs
 from babelscope.training.runs import Run, execute
 
 SETTINGS = {
@@ -81,6 +83,7 @@ def run(tmp_path, make_model):
             checkpoints=str(tmp_path / name / "checkpoints"),
             settings=settings,
             seed=5,
+            version=1,
             **files,
         )
 
@@ -211,3 +214,57 @@ def test_changed_settings_start_afresh(run, monkeypatch, caplog):
     assert "starting afresh: settings changed" in caplog.text
     one, two = weights(second), weights(other)
     assert all((one[key] == two[key]).all() for key in one)
+
+
+@pytest.mark.parametrize("patience", [None, 1])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, None])
+def test_what_fails_after_the_last_step_is_not_trained_again(run, monkeypatch, number, patience):
+    changes = {"patience": patience, "lr": 1.0 if patience else 0.01}
+    whole, late = run("whole", **changes), run("late", **changes)
+    execute(whole)
+
+    def fail(path):
+        if number is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.kill(os.getpid(), number)
+
+    child = os.fork()
+    if not child:
+        try:
+            runs.atomic = fail
+            execute(late)
+        except OSError:
+            os._exit(3)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (-number if number else 3)
+
+    def never(*_, **__):
+        raise AssertionError("a step is taken again")
+
+    monkeypatch.setattr(mlm.MlmTrainer, "training_step", never)
+    execute(late)
+    one, two = weights(whole), weights(late)
+    assert all((one[key] == two[key]).all() for key in one)
+    tables = [read_table(run.history).drop(columns="seconds") for run in (whole, late)]
+    assert tables[0].equals(tables[1])
+    assert patience is None or tables[0]["step"].max() < whole.settings["max_steps"]
+
+
+@pytest.mark.parametrize("changed", ["description", "version"])
+def test_another_architecture_or_meaning_starts_afresh(run, caplog, changed):
+    """Other heads leave the weights as they are."""
+    described = run("x")
+    assert kill_after_step_5(described) == -signal.SIGKILL
+    if changed == "version":
+        described = replace(described, version=2)
+    else:
+        path = Path(described.model, "config.json")
+        path.write_text(json.dumps(read_json(path) | {"num_attention_heads": 2}))
+    execute(described)
+    assert f"starting afresh: {changed} changed" in caplog.text
+    history = read_table(described.history)
+    assert history["step"].min() == 1
+    assert read_json(Path(described.output, "config.json"))["num_attention_heads"] == (
+        4 if changed == "version" else 2
+    )

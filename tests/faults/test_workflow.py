@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from babelscope.config import Dumps
+
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = (
     *("languages=[en,de,es]", "data_root=data", "parallel={corpora: [pud, ntrex, tico19, bible]}"),
     'dumps={source: dumps, templates: false, date: {es: "20260102"}}',
 )
+WHOLE = {"sampling": "whole", "templates": False, "contact": None}
 GOOD = "sent_id\ten\tde\tes\n1\tone\teins\tuno\n2\ttwo\tzwei\tdos\n"
 EXPECTED = {
     "results/logs/read_parallel/pud.log": ["pud.tsv", "es"],
@@ -89,6 +92,19 @@ def test_bad_files_in_a_run(folder):
     assert snakemake(folder, corpora[0], good).returncode == 0
     assert (folder / corpora[0]).is_file()
     assert (folder / good).stat().st_mtime_ns == made
+
+
+def test_another_source_leaves_the_dump_of_the_first(folder):
+    """A dump may have taken days; the next source may not even have it."""
+    (folder / "elsewhere").mkdir()
+    folders = {}
+    for source in ("dumps", "elsewhere"):
+        name = Dumps(source=source, date={"default": "20260101"}, **WHOLE).folder
+        folders[source] = f"resources/dumps/{name}/dewiki/20260101"
+        settings = f"dumps={{source: {source}, templates: false}}"
+        snakemake(folder, folders[source], settings=("languages=[en,de,es]", settings))
+    assert (folder / folders["dumps"] / "dewiki-20260101-pages-articles.xml.bz2").is_file()
+    assert not (folder / folders["elsewhere"]).exists()
 
 
 def test_a_task_without_data_in_a_language(folder):

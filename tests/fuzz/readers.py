@@ -9,6 +9,7 @@ import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ import yaml
 from safetensors.numpy import save
 
 from babelscope import config
+from babelscope.checks import prompt_languages
 from babelscope.config import Corpus, Model, load_settings, read_rows
 from babelscope.corpus.archives import unpack
 from babelscope.corpus.articles import read_articles, sample_articles, split_articles
@@ -683,10 +685,12 @@ def _settings() -> list[Reader]:
     for path in sorted(CONFIG.glob("paper/*.yaml")):
         documents.append(_merged(document, yaml.safe_load(path.read_text("utf-8"))))
 
+    prompts_there = prompt_languages(CONFIG / "prompts")
     checks: dict[str, Callable[..., None]] = {
+        "heads": config.check_heads,
         "tickets": config.check_tickets,
         "encoders": config.check_encoders,
-        "alignment": config.check_alignment,
+        "alignment": partial(config.check_alignment, prompts=prompts_there),
     }
 
     def settings(paths: Paths) -> None:

@@ -245,6 +245,7 @@ class FineTuning:
                 checkpoints=str(home / f"s{seed}.checkpoints"),
                 settings=self.settings | changes,
                 seed=derive_seed(seed, "finetune") % 2**31,
+                version=1,
             )
         )
         return read_result(home / f"s{seed}")

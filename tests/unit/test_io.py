@@ -2,6 +2,11 @@ import errno
 import gzip
 import json
 import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +14,8 @@ import pytest
 
 from babelscope import io
 from babelscope.errors import BabelscopeError
+
+SOURCE = Path(__file__).resolve().parents[2] / "workflow" / "src"
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -63,6 +70,66 @@ def test_a_disk_too_full_to_begin_is_the_same_error(tmp_path, monkeypatch):
     monkeypatch.setattr(io.tempfile, "mkdtemp", full)
     with pytest.raises(BabelscopeError, match="No space left"):
         io.write_json(tmp_path / "a.json", {})
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "Give yourself permission"),
+        (errno.EPERM, "Give yourself permission"),
+        (errno.EIO, "The disk or its server fails"),
+        (errno.ESTALE, "The disk or its server fails"),
+    ],
+)
+def test_what_the_system_refuses_is_one_error_with_its_own_remedy(
+    tmp_path, monkeypatch, number, remedy
+):
+    def refuse(folder, **_):
+        raise OSError(number, os.strerror(number), f"{folder}/.a.json.12345678")
+
+    monkeypatch.setattr(io.tempfile, "mkdtemp", lambda suffix, prefix, folder: refuse(folder))
+    said = f"a.json could not be read or written: {os.strerror(number)}. {remedy}"
+    with pytest.raises(BabelscopeError, match=re.escape(said)):
+        io.write_json(tmp_path / "a.json", {})
+
+
+def test_an_error_names_the_file_that_it_is_about(tmp_path):
+    with pytest.raises(BabelscopeError, match=r"^in\.txt could not be read"):
+        with io.atomic(tmp_path / "out.txt"):
+            raise PermissionError(errno.EACCES, "no", "in.txt")
+    with pytest.raises(BabelscopeError, match=r"out\.txt could not be read"):
+        with io.atomic(tmp_path / "out.txt") as temporary:
+            raise PermissionError(errno.EACCES, "no", str(temporary))
+
+
+FORBIDDEN = """
+import json, os
+from babelscope.errors import BabelscopeError
+from babelscope.io import write_json
+
+os.seteuid(65534)
+try:
+    write_json("closed/a.json", {})
+except BabelscopeError as error:
+    print(error)
+"""
+
+
+def test_a_folder_of_somebody_else_is_one_clear_error():
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    with tempfile.TemporaryDirectory() as folder:  # where all may come, unlike in pytest's own
+        Path(folder).chmod(0o755)
+        Path(folder, "closed").mkdir(mode=0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", FORBIDDEN],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            capture_output=True,
+            text=True,
+        )
+    said = "closed/a.json could not be read or written: Permission denied. Give yourself"
+    assert done.stdout.startswith(said), done.stderr
 
 
 def test_records_survive_in_every_script(tmp_path):

@@ -70,6 +70,9 @@ def test_a_finished_job_leaves_its_record(tmp_path):
     [
         ("raise BabelscopeError('in.txt is bad.', 'Mend it.')", False, "in.txt is bad. Mend it."),
         ("raise OSError(28, 'full', 'a.bin')", False, "a.bin could not be written: No space left"),
+        ("raise OSError(13, 'no', 'a.bin')", False, "a.bin could not be read or written: Permis"),
+        ("raise OSError(5, 'bad')", False, "A file could not be read or written: Input/output"),
+        ("raise PermissionError(1, 'no such call')", True, "no such call"),
         ("1 / 0", True, "ZeroDivisionError"),
     ],
 )

@@ -198,6 +198,22 @@ def test_jobs_that_are_done_tell_what_they_took(tmp_path, quantities):
     assert whole.training / 1e9 == pytest.approx(2 * 3 * sizes[0])
 
 
+def test_downloads_and_checkpoints_are_those_of_jobs_that_are_left(tmp_path, quantities):
+    def made(*needed):
+        rules = ("download_model", "finetune_mlm")
+        jobs = [make_job(rule, needed=so) for rule, so in zip(rules, needed, strict=True)]
+        jobs = [replace(job, wildcards={"model": "xlm-roberta-base"}) for job in jobs]
+        return plan.total(plan.estimate(Graph(tmp_path, CONFIG, jobs, {}), "a100")[0])
+
+    left, trained, fetched, done = made(1, 1), made(1, 0), made(0, 1), made(0, 0)
+    size = 4 * quantities().shape("xlm-roberta-base").parameters
+    assert (left.fetched, left.training) == (size, 6 * size)
+    assert (trained.fetched, trained.training) == (size, 0)
+    assert (fetched.fetched, fetched.training) == (0, 6 * size)
+    assert (done.fetched, done.training) == (0, 0)
+    assert left.kept == done.kept == 2 * size
+
+
 def test_the_published_scale_is_planned_where_there_is_no_torch_and_leaves_nothing(tmp_path):
     block, folder = tmp_path / "block", tmp_path / "folder"
     for path in (block, folder):

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from babelscope import recovery, running
 from babelscope.errors import BabelscopeError
+from babelscope.status import life_in
 
 SOURCE = Path(__file__).resolve().parents[2] / "workflow" / "src"
 JOB = """
@@ -192,6 +194,34 @@ def test_slurm_is_asked_only_about_jobs_of_its_own(tmp_path, monkeypatch):
         running.live_jobs("slurm")
 
 
+@pytest.mark.parametrize(
+    ("given", "left", "dropped"),
+    [
+        ("-F --cores 2 heads", "--cores 2 heads", "--forceall"),
+        ("--cores 2 heads -f", "--cores 2 heads", "--force"),
+        (
+            "heads -R rank_heads out.txt --configfile heads.yaml",
+            "heads --configfile heads.yaml",
+            "--forcerun rank_heads out.txt",
+        ),
+        ("--forcea heads", "heads", "--forceall"),
+        ("--forcerun=heads heads --force", "heads", "--force --forcerun heads"),
+        ("--config b=-1 -c 2 --force-use-threads --", "", ""),
+    ],
+)
+def test_a_command_is_repeated_without_what_forces_work(given, left, dropped):
+    expected = (left or given).split(), dropped.split()
+    assert recovery.unforced(given.split()) == expected
+
+
+@pytest.mark.parametrize("hidden", ["-pF", "-Fp"])
+def test_what_cannot_be_taken_out_of_a_command_is_refused(hidden):
+    arguments, dropped = recovery.unforced([hidden, "heads"])
+    assert not dropped
+    with pytest.raises(BabelscopeError, match=f"would do finished work again: snakemake {hidden}"):
+        recovery.adopt(arguments)
+
+
 def test_a_local_run_is_recovered_where_it_ran(tmp_path, caplog):
     begin(tmp_path, "killed").communicate()
     record = tmp_path / running.RECORD
@@ -212,7 +242,80 @@ def test_a_folder_that_somebody_else_began_is_named(tmp_path, monkeypatch):
         pass
 
 
-def test_a_record_that_was_cut_off_is_none(tmp_path):
+def began(folder, **changed):
+    """Leave the record of a Snakemake that was killed, with some parts changed."""
+    begin(folder, "killed").communicate()
+    record = folder / running.RECORD
+    record.write_text(json.dumps(json.loads(record.read_text()) | changed))
+
+
+def test_a_queue_that_cannot_be_seen_is_left_to_the_user(tmp_path, monkeypatch, caplog):
+    began(tmp_path, executor="lsf")
+    _, refused = begin(tmp_path, "ended").communicate()
+    assert re.search("jobs by lsf, whose queue .* HOW=none-left", refused)
+    monkeypatch.chdir(tmp_path)
+    assert "jobs by lsf, whose queue cannot be seen from here" in running.advice()
+    assert "jobs by lsf" in life_in(tmp_path).trouble
+    for how in ("wait", "cancel"):
+        assert recovery.main(["--how", how]) == 1
+        assert "jobs by lsf, whose queue cannot be seen from here" in caplog.text
+        caplog.clear()
+
+    monkeypatch.setattr(recovery, "adopt", lambda arguments: [])
+    commands = []
+    monkeypatch.setattr(os, "execve", lambda python, words, environment: commands.append(words))
+    recovery.main(["--how", "none-left"])
+    assert commands == [[sys.executable, "-m", "snakemake", "--cores", "2", "heads"]]
+    assert running.last_run().ended
+    assert running.unseen_jobs(running.last_run()) is None
+
+
+DAMAGED = [b'{"python": ', b"\xff\xfe{", b"[" * 10**5, b'{"python": 1}', b"\0" * 300]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_record_is_no_traceback_and_none(tmp_path, monkeypatch, caplog, content):
     (tmp_path / ".snakemake").mkdir()
-    (tmp_path / running.RECORD).write_text('{"python": ')
+    assert not running.is_unreadable(tmp_path)
+    (tmp_path / running.RECORD).write_bytes(content)
     assert running.last_run(tmp_path) is None
+    assert running.is_unreadable(tmp_path)
+    assert "is damaged" in running.advice(tmp_path)
+    assert life_in(tmp_path).since is None
+    assert recovery.main(["--directory", str(tmp_path)]) == 1
+    assert "is damaged, so nobody knows what to go on with" in caplog.text
+    assert begin(tmp_path, "ended").communicate()[0] == "begun\n"
+    assert running.last_run(tmp_path).ended
+
+
+def test_a_damaged_record_does_not_hide_jobs_that_live_on(tmp_path, start_job):
+    (tmp_path / running.RECORD).write_bytes(b"\xff\xfe{")
+    job = start_job(0)
+    wait_for(running.local_jobs)
+    _, refused = begin(tmp_path, "ended").communicate()
+    assert "babelscope.json is damaged, and jobs of this folder live on:" in refused
+    job.kill()
+    job.wait()
+
+
+def test_slurm_is_asked_if_it_answers_where_nobody_knows_what_worked(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\nexit 1\n")
+    squeue.chmod(0o755)
+    assert running.queued_jobs(None, tmp_path) == []
+    squeue.write_text(f"#!/bin/sh\necho '7|RUNNING|c1|babelscope_x|{tmp_path}|rule_build_demo'\n")
+    assert [job.id for job in running.queued_jobs(None, tmp_path)] == ["7"]
+    squeue.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert running.queued_jobs(None, tmp_path) == []
+
+
+def test_a_record_reaches_the_disk_before_the_first_job(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.pread(file, 9999, 0)))
+    began(tmp_path)
+    with running.alone(tmp_path) as record:
+        running.note_end(record, running.last_run(tmp_path))
+    assert [json.loads(content)["ended"] for content in synced] == [True]

@@ -54,6 +54,17 @@ def test_the_published_scale_lists_its_jobs(tmp_path):
     assert "mpi=" not in text
 
 
+def test_the_published_scale_downloads_nothing_in_the_name_of_nobody(tmp_path):
+    """It can be planned as it stands; a run is refused before its first job."""
+    overlay = ROOT / "config" / "paper" / "heads.yaml"
+    result = snakemake("results/text/articles/en", "--configfile", overlay, directory=tmp_path)
+    assert result.returncode != 0
+    message = result.stdout + result.stderr
+    assert "dumps.contact: you@example.org stands for your own address" in message
+    assert "rule download_dump" not in message
+    assert not (tmp_path / "resources").exists()
+
+
 def jobs(plan: str) -> dict[str, int]:
     """Return how many jobs of each rule a dry run lists."""
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", plan, re.M)}
@@ -202,8 +213,24 @@ def test_of_a_task_alone_nothing_is_compared_across_tasks(tmp_path):
     assert jobs(text)["plot_ticket_transfer"] == 2
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("models=[gpt2]", "models: gpt2 is of the family gpt2"),
+        ("languages=[en,de]", "languages: en, de are too few for the heads study"),
+        ("languages=[en,tr]", "the demo, from which the corpus demo of heads comes"),
+    ],
+)
+def test_what_the_heads_study_cannot_do_is_refused(settings, words, tmp_path):
+    result = snakemake("heads", "-n", "--config", settings, directory=tmp_path)
+    assert result.returncode != 0
+    message = result.stdout + result.stderr
+    assert words in message
+    assert "Traceback (most recent call last)" not in message
+
+
 def test_tickets_need_languages_of_the_study_and_heads_do_not(tmp_path):
-    settings = ("--config", "languages=[en,es]")
+    settings = ("--config", "languages=[en,es,hi]")
     assert snakemake("heads", "-n", *settings, directory=tmp_path).returncode == 0
     result = snakemake("tickets", "-n", *settings, directory=tmp_path)
     assert result.returncode != 0
@@ -232,7 +259,7 @@ def test_several_models_corpora_seeds_and_processes_at_once(tmp_path):
     (tmp_path / "parallel").mkdir()
     (tmp_path / "parallel" / "pud.tsv").touch()
     settings = (
-        *("languages=[en,de]", "seeds=[1,2]", "models=[demo-xlmr,xlm-roberta-base]"),
+        *("languages=[en,de,hi]", "seeds=[1,2]", "models=[demo-xlmr,xlm-roberta-base]"),
         *("parallel={corpora: [demo, pud]}", "data_root=.", "compute={processes: 4, nodes: 2}"),
     )
     result = snakemake("heads", "-n", "--config", *settings, directory=tmp_path)
@@ -242,7 +269,7 @@ def test_several_models_corpora_seeds_and_processes_at_once(tmp_path):
     assert planned["build_base_model"] == planned["download_model"] == 1
     assert planned["finetune_mlm"] == 4
     assert planned["read_parallel"] == 2
-    assert planned["encode_corpus"] == 2 * 2 * 2 * (3 + 2)  # whole: random, base, fine-tuned
+    assert planned["encode_corpus"] == 2 * 2 * 2 * (3 + 3)  # whole: random, base, fine-tuned
     assert planned["collect_similarity"] == 2
     spread = "mpi=srun, nodes=2, tasks_per_node=2, cpus_per_task=2"
     assert text.count(spread) == planned["build_base_model"] + planned["finetune_mlm"]
@@ -268,7 +295,9 @@ def test_a_model_from_a_folder(checkout, tmp_path):
     missing = snakemake("heads", "-n", *options, directory=tmp_path)
     assert missing.returncode != 0
     message = missing.stdout + missing.stderr
-    assert re.search(r"Missing input files for rule download_model:.*\bgiven\b", message, re.S)
+    assert "models: the row own of config/models.tsv names the folder given" in message
+    assert f"a relative path counts from {tmp_path}." in message
+    assert "Traceback (most recent call last)" not in message
 
     (tmp_path / "given").mkdir()
     save_file({"x": np.zeros(3)}, tmp_path / "given" / "model.safetensors")
@@ -329,6 +358,16 @@ def test_a_wrong_configuration_stops_before_the_first_job(setting, words, tmp_pa
     assert "Traceback" not in message
     for word in words:
         assert word in message
+
+
+def test_a_key_that_stands_twice_in_an_overlay_stops_the_run(tmp_path):
+    overlay = tmp_path / "own.yaml"
+    overlay.write_text("seeds: [1]\nmlm: {windw: 8}\nmlm: {window: 32}\n")
+    result = snakemake("-n", "--configfile", overlay, directory=tmp_path)
+    assert result.returncode != 0
+    message = result.stderr + result.stdout
+    assert "Traceback" not in message
+    assert f"{overlay}, line 3: mlm is there before, in line 2" in message
 
 
 def test_a_mistyped_target_is_refused(tmp_path):

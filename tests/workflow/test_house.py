@@ -27,13 +27,26 @@ ORDER = [
 ]
 USED = r"^use rule \w+ as (\w+) with:\n(.*?)(?=^\S|\Z)"  # a rule that changes parts of another
 # What all share, and what changes no number: a change in these reruns nothing by itself.
-FRAME = {"config", "errors", "io", "jobs", "languages", "locks", "progress", "provenance", "seeds"}
+FRAME = {
+    *("config", "errors", "io", "jobs", "languages", "locks", "progress", "provenance", "seeds"),
+    "spelling",
+}
 CONDA_NAMES = {"pytorch": "torch", "python-zstandard": "zstandard"}
 # Packages by what brings or names them.
 PACKAGES = {
     **{"faiss": "faiss-cpu", "sklearn": "scikit-learn"},
     **{"huggingface_hub": "transformers", "urllib3": "requests", "yaml": "pyyaml"},
 }
+
+
+# They go on where an earlier attempt stopped, so that each needs no more time than the first.
+RESUMED = {
+    *("build_base_model", "finetune_mlm", "build_generator", "align_generator"),
+    *("adapt_language", "train_encoder", "train_whole_encoder", "train_alignment_adapter"),
+    *("find_ticket", "transfer_ticket", "translate_pairs"),
+}
+# They have been patient themselves, and are not repeated.
+DOWNLOADS = {"download_dump", "download_corpus", "download_model"}
 
 
 def rules() -> list[tuple[str, str]]:
@@ -135,6 +148,21 @@ def test_an_environment_holds_what_its_rule_imports(name, body):
     if "compute=" not in body and "torch" not in at_once:
         packages -= {"torch"}  # `job` imports it to look for a GPU, where one is asked for
     assert {PACKAGES.get(package, package) for package in packages} <= names
+
+
+def test_what_a_rule_asks_for_grows_with_its_attempt():
+    """Else a job that was killed by its limit is killed by the same limit again."""
+    text = "".join(file.read_text("utf-8") for file in RULE_FILES)
+    used = re.findall(USED, text, flags=re.MULTILINE | re.DOTALL)
+    bodies = dict([*rules(), *used])
+    assert bodies.keys() > RESUMED | DOWNLOADS
+    for name, body in bodies.items():
+        limits = dict(re.findall(r"^        (mem_mb|runtime)=(.*),$", body, flags=re.MULTILINE))
+        growing = {limit for limit, value in limits.items() if value.startswith("doubling(")}
+        constant = {"mem_mb", "runtime"} if name in DOWNLOADS else set()
+        constant |= {"runtime"} if name in RESUMED else set()
+        assert limits.keys() - growing == constant, name
+        assert ("    retries: 0\n" in body) == (name in DOWNLOADS), name
 
 
 def test_gpus_and_downloads_are_counted_and_capped():

@@ -84,7 +84,7 @@ rule make_instruction_pairs:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=240,
+        runtime=doubling(240),
     params:
         code=digest(
             "corpus/instructions.py",
@@ -120,7 +120,7 @@ rule read_choices:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=60,
+        runtime=doubling(60),
     params:
         code=digest("corpus/choices.py", "corpus/nli.py", "corpus/rows.py"),
         files=corpus_places,

@@ -38,7 +38,7 @@ rule collect_alignment_corpus:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/encoder_counts.py",
@@ -106,7 +106,7 @@ rule collect_alignment_scores:
     threads: 1
     resources:
         mem_mb=doubling(4000),
-        runtime=120,
+        runtime=doubling(120),
     params:
         code=digest(
             "evaluation/alignment_summaries.py",
@@ -157,7 +157,7 @@ rule collect_alignment_similarity:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("evaluation/tables.py"),
     script:
@@ -199,7 +199,7 @@ rule collect_alignment_training:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("evaluation/tables.py"),
         labels=labels(network=settings.alignment.networks, seed=settings.seeds),
@@ -246,7 +246,7 @@ rule plot_alignment_accuracy:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/alignment_summaries.py",
@@ -302,7 +302,7 @@ rule plot_alignment_gaps:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/alignment_summaries.py",
@@ -351,7 +351,7 @@ rule plot_alignment_training:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/alignment_summaries.py",
@@ -409,7 +409,7 @@ rule plot_alignment_layers:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/alignment_summaries.py",
@@ -467,7 +467,7 @@ rule plot_alignment_map:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/alignment_summaries.py",

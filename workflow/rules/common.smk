@@ -6,6 +6,12 @@ from itertools import product
 from pathlib import Path
 
 from babelscope import running
+from babelscope.checks import (
+    check_budgets,
+    check_contact,
+    check_keys,
+    prompt_languages,
+)
 from babelscope.config import (
     ALIGNED,
     EVALUATED,
@@ -16,6 +22,7 @@ from babelscope.config import (
     Model,
     check_alignment,
     check_encoders,
+    check_heads,
     check_names,
     check_tickets,
     load_settings,
@@ -40,6 +47,8 @@ ROOT = Path(workflow.basedir)
 LIBRARY = ROOT / "workflow" / "src" / "babelscope"
 
 try:
+    for file in dict.fromkeys(workflow.configfiles):
+        check_keys(file)
     settings = load_settings(dict(config))
     languages = read_rows(ROOT / "config" / "languages.tsv", Language)
     corpora = read_rows(ROOT / "config" / "corpora.tsv", Corpus)
@@ -298,9 +307,8 @@ def date_of(lang):
 
 def dump_of(wildcards):
     """Return the folder of a language's dump."""
-    return (
-        f"<resources>/dumps/{languages[wildcards.lang].wiki}/{date_of(wildcards.lang)}"
-    )
+    wiki = languages[wildcards.lang].wiki
+    return f"<resources>/dumps/{settings.dumps.folder}/{wiki}/{date_of(wildcards.lang)}"
 
 
 def tokenizer_of(wildcards):
@@ -531,6 +539,11 @@ def runs_of(wildcards):
 
 def heads_targets(wildcards):
     """Return every table and figure of the heads study."""
+    try:
+        check_heads(settings, corpora, models)
+        check_budgets(settings, models)
+    except BabelscopeError as error:
+        raise WorkflowError(str(error)) from None
     return [file for model in settings.models for file in heads_files(model)]
 
 
@@ -1227,7 +1240,8 @@ def selecting_prompts(wildcards):
 def alignment_targets(wildcards):
     """Return every table and figure of the alignment study."""
     try:
-        check_alignment(settings, corpora, models)
+        prompts = prompt_languages(ROOT / "config" / "prompts")
+        check_alignment(settings, corpora, models, prompts)
     except BabelscopeError as error:
         raise WorkflowError(str(error)) from None
     return [file for model in ALIGNMENT_MODELS for file in alignment_files(model)]

@@ -206,7 +206,7 @@ rule compute_typology:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "typology.py",

@@ -38,7 +38,7 @@ rule collect_encoder_corpus:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/encoder_counts.py",
@@ -110,7 +110,7 @@ rule collect_encoder_scores:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=60,
+        runtime=doubling(60),
     params:
         code=digest(
             "representations/rows.py",
@@ -164,7 +164,7 @@ rule plot_encoder_main:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/encoder_summaries.py",
@@ -207,7 +207,7 @@ rule plot_encoder_languages:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/encoder_summaries.py",
@@ -249,7 +249,7 @@ rule plot_encoder_strategies:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/encoder_summaries.py",
@@ -297,7 +297,7 @@ rule plot_encoder_structure:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("plotting/methods.py", "plotting/style.py"),
     script:
@@ -338,7 +338,7 @@ rule plot_encoder_map:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/encoder_summaries.py",

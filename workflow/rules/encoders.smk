@@ -29,7 +29,7 @@ rule read_pairs:
     threads: 1
     resources:
         mem_mb=doubling(4000),
-        runtime=120,
+        runtime=doubling(120),
     params:
         code=digest("corpus/nli.py", "corpus/pairs.py", "corpus/rows.py"),
         files=corpus_places,
@@ -89,7 +89,7 @@ rule read_evaluation:
     threads: 1
     resources:
         mem_mb=doubling(2000),
-        runtime=60,
+        runtime=doubling(60),
     params:
         code=digest(
             "corpus/bitext.py",
@@ -346,7 +346,7 @@ rule export_encoder:
     threads: 1
     resources:
         mem_mb=doubling(6000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         version=1,
         modules=exported_modules,

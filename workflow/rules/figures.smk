@@ -44,7 +44,7 @@ rule collect_corpus:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("evaluation/tables.py", "tokenization/packing.py"),
         languages=LANGS,
@@ -114,7 +114,7 @@ rule collect_scores:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("evaluation/tables.py", "evaluation/summaries.py"),
         languages=shown_languages(),
@@ -173,7 +173,7 @@ rule collect_masks:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("evaluation/tables.py", "subnetworks/masks.py"),
         masks=labels(seed=settings.seeds, budget=BUDGETS),
@@ -222,7 +222,7 @@ rule collect_similarity:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("evaluation/tables.py", "evaluation/summaries.py"),
         pivot=settings.pivot,
@@ -250,7 +250,7 @@ rule collect_training:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("evaluation/tables.py"),
         runs=runs_of,
@@ -282,7 +282,7 @@ rule collect_entropy:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("evaluation/tables.py"),
         seeds=labels(seed=settings.seeds),
@@ -353,7 +353,7 @@ rule plot_masks:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/tables.py",
@@ -401,7 +401,7 @@ rule plot_perplexity:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/summaries.py",
@@ -446,7 +446,7 @@ rule plot_training:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/tables.py",
@@ -561,7 +561,7 @@ rule plot_cka:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/tables.py",
@@ -681,7 +681,7 @@ rule plot_measures:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/tables.py",
@@ -750,7 +750,7 @@ rule plot_typology:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/tables.py",

@@ -70,9 +70,13 @@ rule select_head_mask:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=10,
+        runtime=doubling(10),
     params:
-        code=digest("subnetworks/trajectory.py", "subnetworks/masks.py"),
+        code=digest(
+            "subnetworks/trajectory.py",
+            "subnetworks/budgets.py",
+            "subnetworks/masks.py",
+        ),
         names=[
             f"{lang}/d{draw}" for lang in LANGS for draw in range(settings.heads.draws)
         ],
@@ -96,9 +100,13 @@ rule derive_control_masks:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=10,
+        runtime=doubling(10),
     params:
-        code=digest("subnetworks/trajectory.py", "subnetworks/masks.py"),
+        code=digest(
+            "subnetworks/trajectory.py",
+            "subnetworks/budgets.py",
+            "subnetworks/masks.py",
+        ),
         languages=LANGS,
         random=settings.heads.random_masks,
     script:
@@ -120,7 +128,7 @@ rule compute_mask_overlap:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=10,
+        runtime=doubling(10),
     params:
         code=digest("subnetworks/overlap.py", "subnetworks/masks.py"),
     script:

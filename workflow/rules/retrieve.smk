@@ -1,7 +1,7 @@
 """Everything that comes from outside, and the demo data that comes from nowhere.
 
-Makes `<resources>/dumps/{wiki}/{date}`, a folder of archives of articles with their description
-`dump.json`, `<resources>/corpora/{corpus}`, a corpus as it was fetched,
+Makes `<resources>/dumps/SOURCE/{wiki}/{date}`, a folder of archives of articles with their
+description `dump.json`, `<resources>/corpora/{corpus}`, a corpus as it was fetched,
 `<resources>/models/{model}`, a model with its tokenizer, and `<resources>/demo`. Only the rules of
 this file use the network. They are not repeated when they fail, since they have been patient
 themselves.
@@ -30,8 +30,8 @@ rule build_demo:
         "../../envs/text.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubling(2000),
+        runtime=doubling(30),
     params:
         version=5,
         settings=section("demo"),
@@ -46,11 +46,12 @@ rule download_dump:
     input:
         demo=demo_dumps,
     output:
-        dump=directory("<resources>/dumps/{wiki}/{date}"),
+        dump=directory(f"<resources>/dumps/{settings.dumps.folder}/{{wiki}}/{{date}}"),
     log:
         "<logs>/download_dump/{wiki}/{date}.log",
     benchmark:
         "<benchmarks>/download_dump/{wiki}/{date}.tsv"
+    retries: 0
     conda:
         "../../envs/text.yaml"
     threads: 1
@@ -85,6 +86,7 @@ rule download_corpus:
                 *alignment_corpora(),
             ]
         ),
+    retries: 0
     conda:
         "../../envs/text.yaml"
     threads: 1
@@ -121,6 +123,7 @@ rule download_model:
             )
             if name and models[name].source != "build"
         ),
+    retries: 0
     conda:
         "../../envs/torch.yaml"
     threads: 1

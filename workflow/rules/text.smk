@@ -1,7 +1,7 @@
 """Text: articles out of dumps, a sample of them, its splits; parallel sentences as one table,
 examples of tasks.
 
-Requires the dumps `<resources>/dumps/{wiki}/{date}`, each with its `dump.json`, and the corpora
+Requires the dumps `<resources>/dumps/SOURCE/{wiki}/{date}`, each with its `dump.json`, and the corpora
 of config/corpora.tsv. Makes `<results>/text/articles/{lang}`,
 `<results>/text/sampled/{lang}.jsonl.zst`, `<results>/text/splits/{lang}/{split}.jsonl.zst`,
 `<results>/text/parallel/{corpus}.parquet`, and beside each what was counted, `.counts.json`; and
@@ -81,7 +81,7 @@ rule split_text:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=60,
+        runtime=doubling(60),
     params:
         version=1,
         source=articles_source,
@@ -110,7 +110,7 @@ rule read_parallel:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("corpus/parallel.py", "corpus/rows.py"),
         paths=corpus_paths,
@@ -142,7 +142,7 @@ rule read_task_data:
     threads: 1
     resources:
         mem_mb=doubling(3000),
-        runtime=60,
+        runtime=doubling(60),
     params:
         code=digest(
             "corpus/examples.py", "corpus/ner.py", "corpus/nli.py", "corpus/rows.py"

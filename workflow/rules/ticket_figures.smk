@@ -70,7 +70,7 @@ rule collect_ticket_scores:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "typology.py",
@@ -145,7 +145,7 @@ rule collect_ticket_overlap:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "typology.py",
@@ -189,7 +189,7 @@ rule collect_ticket_summary:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "typology.py",
@@ -235,7 +235,7 @@ rule plot_ticket_performance:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/tables.py",
@@ -307,7 +307,7 @@ rule plot_ticket_transfer:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/tables.py",
@@ -403,7 +403,7 @@ rule plot_ticket_overlap:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/tables.py",
@@ -459,7 +459,7 @@ rule plot_ticket_typology:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/tables.py",
@@ -511,7 +511,7 @@ rule plot_ticket_representations:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "evaluation/tables.py",

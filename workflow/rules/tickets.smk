@@ -107,7 +107,7 @@ rule derive_untrained_ticket:
     threads: 1
     resources:
         mem_mb=doubling(4000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         version=1,
         pooler=settings.tickets.pooler,
@@ -139,7 +139,7 @@ rule compute_ticket_overlap:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=60,
+        runtime=doubling(60),
     params:
         code=digest(
             "subnetworks/masks.py",
@@ -180,7 +180,7 @@ rule derive_shared_tickets:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "subnetworks/masks.py",
@@ -209,7 +209,7 @@ rule compute_ticket_typology:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest(
             "typology.py",

@@ -81,7 +81,7 @@ rule measure_token_overlap:
     threads: 1
     resources:
         mem_mb=doubling(1000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         code=digest("tokenization/overlap.py", "tokenization/packing.py"),
         pivot=settings.pivot,

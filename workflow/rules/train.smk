@@ -63,7 +63,7 @@ rule initialize_model:
     threads: 1
     resources:
         mem_mb=doubling(4000),
-        runtime=30,
+        runtime=doubling(30),
     params:
         version=2,
     script:

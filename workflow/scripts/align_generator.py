@@ -19,6 +19,7 @@ with job(snakemake):
             checkpoints=params.checkpoints,
             settings=params.settings | housekeeping,
             seed=int(snakemake.wildcards.seed),
+            version=params.version,
             choices=given.choices or None,
             prompts=next(iter(given.prompts), None),
             languages=params.languages,

@@ -21,6 +21,7 @@ with job(snakemake):
         Architecture.model_validate(params.architecture),
         window=params.window,
         seed=params.seed,
+        version=params.version,
         family=params.family,
     ).save_pretrained(start)
     execute(

@@ -17,6 +17,7 @@ with job(snakemake):
         params.compute,
         made_of=snakemake.input.scheme,
         seed=derive_seed(seed, "repeat" if repeated else "find"),
+        version=params.version,
     )
     labels = {"model": wildcards.model, "seed": seed}
     search = Search(

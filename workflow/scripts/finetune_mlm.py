@@ -19,6 +19,7 @@ with job(snakemake):
             settings=params.settings | housekeeping,
             # Not the seed a built model was trained with, or its first batches would come again.
             seed=derive_seed(int(snakemake.wildcards.seed), "finetune") % 2**31,
+            version=params.version,
             **placement(snakemake),
         )
     )

@@ -17,6 +17,7 @@ with job(snakemake):
         params.compute,
         made_of=source.scheme,
         seed=derive_seed(int(wildcards.seed), "transfer"),
+        version=params.version,
     )
     transfer = Transfer(
         labels={"model": wildcards.model, "seed": int(wildcards.seed)},

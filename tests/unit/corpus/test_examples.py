@@ -205,7 +205,7 @@ def test_shares_of_a_file(splits, expected):
         ({"splits": "dev:0.8 dev:0.3 test"}, "more of dev than there is"),
         ({"splits": "dev dev:0.2 test"}, "more of dev than there is"),
         ({"splits": "dev test"}, "splits must say"),
-        ({"splits": "dev:2 dev test"}, "pattern"),
+        ({"splits": "dev:2 dev test"}, "must be two or three names"),
         ({"splits": ""}, "splits must say"),
         ({"labels": "LOC"}, "labels must name"),
         ({"kind": "ner", "format": "panx"}, "labels must name"),

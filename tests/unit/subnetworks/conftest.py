@@ -126,6 +126,7 @@ def make_toy(tmp_path, make_model):
             seed=seed,
             examples_seed=3,
             resamples=20,
+            version=1,
             device="cpu",
             precision="float32",
         )

@@ -1,5 +1,6 @@
 """A search for tickets: exact shares, true rewinding, and nothing lost when it is killed."""
 
+import errno
 import os
 import signal
 from itertools import pairwise
@@ -15,7 +16,7 @@ from babelscope.subnetworks import trials
 from babelscope.subnetworks.magnitude import find_ticket, untrained_mask
 from babelscope.subnetworks.masks import WeightMask
 from babelscope.subnetworks.matrices import mask_tensors, weight_matrices
-from babelscope.training import checkpoints
+from babelscope.training import checkpoints, fitting
 
 KEPT = (80, 60, 40)
 
@@ -422,6 +423,32 @@ def test_a_search_killed_in_its_second_round_goes_on(make_toy, monkeypatch, dama
     assert_same_masks(masks_of(made), masks_of(whole))
     saved = 0 if damaged else 12 + 2
     assert len(made.toy.batches) == len(whole.toy.batches) - saved
+
+
+def test_a_round_that_fails_after_its_last_step_is_not_trained_again(make_toy, monkeypatch):
+    whole, made = make_toy("whole"), make_toy("made")
+    find_ticket(whole.search, whole.trial)
+    save = WeightMask.save
+
+    steps = []
+    take = fitting._Training._take_step
+
+    def counting(self, parts):
+        steps.append(self.step)
+        return take(self, parts)
+
+    monkeypatch.setattr(fitting._Training, "_take_step", counting)
+
+    def full(self, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(WeightMask, "save", full)
+    with pytest.raises(BabelscopeError, match="No space left"):
+        find_ticket(made.search, made.trial)
+    monkeypatch.setattr(WeightMask, "save", save)
+    find_ticket(made.search, made.trial)
+    assert_same_masks(masks_of(made), masks_of(whole))
+    assert steps == [*range(5)] * 4  # rounds
 
 
 def test_changed_settings_or_data_start_afresh(make_toy, monkeypatch, caplog):

@@ -1,5 +1,6 @@
 """Tickets on other tasks and languages: which networks, under equal terms, against what."""
 
+import errno
 import os
 import signal
 from collections import Counter
@@ -13,10 +14,11 @@ import torch
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_arrays, read_table, write_arrays
 from babelscope.progress import latest
-from babelscope.subnetworks import trials
+from babelscope.subnetworks import transfer, trials
 from babelscope.subnetworks.masks import WeightMask
 from babelscope.subnetworks.matrices import mask_tensors, weight_matrices
 from babelscope.subnetworks.transfer import Transfer, networks, transfer_ticket
+from babelscope.training import fitting
 
 PLACES = [("toy", "en"), ("toy", "de"), ("toy", "zh"), ("other", "de"), ("third", "de")]
 
@@ -307,3 +309,28 @@ def test_a_text_to_text_network(make_transfer, watched):
     assert torch.equal(pretrained["shared.weight"], torch.from_numpy(pruned["shared.weight"]))
     for name, value in scrambled.items():
         assert torch.equal(value, pretrained[name]) == (value.ndim == 1), name
+
+
+def test_a_network_that_fails_after_its_last_step_is_not_trained_again(make_transfer, monkeypatch):
+    whole, made = make_transfer("whole"), make_transfer("made")
+    transfer_ticket(whole.transfer, whole.trial)
+
+    steps = []
+    take = fitting._Training._take_step
+
+    def counting(self, parts):
+        steps.append(self.step)
+        return take(self, parts)
+
+    monkeypatch.setattr(fitting._Training, "_take_step", counting)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "write_arrays", full)
+        with pytest.raises(BabelscopeError, match="No space left"):
+            transfer_ticket(made.transfer, made.trial)
+    transfer_ticket(made.transfer, made.trial)
+    assert table_of(made).equals(table_of(whole))
+    assert steps == [*range(5)] * len(networks(made.transfer))

@@ -67,7 +67,7 @@ def test_examples_longer_than_a_model_are_refused(make_toy, tmp_path):
     config = {"model_type": "xlm-roberta", "max_position_embeddings": 66, "pad_token_id": 1}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(BabelscopeError, match=r"tasks.nli.max_tokens: 65 is longer than the 64"):
-        make_trial("nli", str(tmp_path), section, {}, {}, made_of=[], seed=1)
+        make_trial("nli", str(tmp_path), section, {}, {}, made_of=[], seed=1, version=1)
 
 
 def test_weights_that_are_not_finite_are_named_before_training(make_toy):

@@ -88,6 +88,7 @@ def run(tmp_path, make_model, tokenizer, windows):
             checkpoints=str(tmp_path / name / "checkpoints"),
             settings={},
             seed=5,
+            version=1,
             **files,
         )
         fields = {key: changes.pop(key) for key in list(changes) if hasattr(described, key)}

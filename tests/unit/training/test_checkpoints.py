@@ -1,3 +1,4 @@
+import json
 import subprocess
 
 import numpy as np
@@ -136,3 +137,20 @@ def test_an_empty_file_has_no_checksum(tmp_path):
     (tmp_path / "a").touch()
     with pytest.raises(BabelscopeError, match=r"a is empty\. Delete it"):
         checkpoints.checksum(tmp_path / "a")
+
+
+def test_a_description_tells_architectures_apart_but_not_places(tmp_path):
+    def describe(name, **config):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "tokenizer.json").write_text("{}")
+        return checkpoints.description(folder)
+
+    first = describe("a", heads=2, _name_or_path="here", transformers_version="1")
+    (tmp_path / "a" / "provenance.json").write_text("{}")
+    assert checkpoints.description(tmp_path / "a") == first
+    assert describe("b", heads=2, _name_or_path="there") == first
+    assert describe("c", heads=8) != first
+    (tmp_path / "b" / "tokenizer.json").write_text("[]")
+    assert checkpoints.description(tmp_path / "b") != first

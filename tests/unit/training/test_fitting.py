@@ -10,7 +10,7 @@ from babelscope.errors import BabelscopeError
 from babelscope.progress import latest
 from babelscope.tasks.choice import make_task
 from babelscope.tokenization.packing import write_chunks
-from babelscope.training.fitting import count_all, fit
+from babelscope.training.fitting import Evaluation, count_all, fit, forget
 
 SETTINGS = {
     "lr": {"default": 1.0},
@@ -226,7 +226,38 @@ def test_a_killed_training_ends_with_the_same_weights(study, tmp_path, step):
     assert steps[0] == (step - 1) // 2 * 2 + 1
     for one, two in zip(history, resumed, strict=True):
         assert one | {"seconds": 0} == two | {"seconds": 0}
+    forget(tmp_path / "c")
     assert list((tmp_path / "c").iterdir()) == []
+
+
+@pytest.mark.parametrize("best", [None, 3, 6, 7])
+def test_what_is_lost_after_the_last_step_is_not_trained_again(study, tmp_path, best):
+    task, examples, load = study
+    first, again = load(0.1), load(0.1)
+    measured = []
+
+    def measure(model):
+        step = len(measured) % 4 * 3  # before the first step, after 3, 6 and the last
+        measured.append(step)
+        return {"score": 1.0 if min(step, 7) == best else 0.0}
+
+    def run(model, **options):
+        settings = TaskTraining.model_validate(SETTINGS)
+        options |= {"rate": 0.01, "seed": 5, "device": "cpu", "precision": "float32"}
+        select = None if best is None else "score"
+        evaluation = Evaluation(3, lambda: measure(model), select)
+        options |= {"evaluation": evaluation, "folder": tmp_path / "c"}
+        return fit(model, task, examples, settings, **options)
+
+    history = run(first)
+    last = tmp_path / "c" / "training" / "checkpoint-000000007"
+    assert not (last / "optimizer.safetensors").exists()
+    steps = []
+    assert run(again, on_step=steps.append) == history
+    assert not steps
+    assert len(measured) == 4
+    assert equal(state(first), state(again))
+    assert not again.training
 
 
 @pytest.mark.parametrize("change", [{"max_grad_norm": 0.4}, {"masks": None}, {"weights": True}])

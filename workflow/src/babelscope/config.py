@@ -5,28 +5,41 @@ file is an error, not a hidden default.
 """
 
 import csv
+import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from babelscope.errors import BabelscopeError
-from babelscope.languages import Language
+from babelscope.languages import DEMO_LANGUAGES, Code, Language
+from babelscope.spelling import spelled
 
 Row = TypeVar("Row", bound=BaseModel)
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
-Code = Annotated[str, Field(pattern=r"^[a-z][a-z_-]{1,19}$")]
+Name = Annotated[
+    str,
+    spelled(r"[a-z0-9][a-z0-9.-]*", "small letters, digits, dots and hyphens, no mark first"),
+    Field(max_length=64),
+]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 Several = Annotated[int, Field(ge=2, lt=2**63)]  # what a spread is computed from
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 SPLIT = r"[\w./{}*-]+(:0?\.\d+)?"
-Splits = Annotated[str, Field(pattern=rf"^({SPLIT} {SPLIT}( {SPLIT})?)?$")]
+Date = Annotated[str, spelled("[0-9]{8}", "a date of eight digits, such as 20260101")]
+Splits = Annotated[
+    str,
+    spelled(
+        rf"({SPLIT} {SPLIT}( {SPLIT})?)?",
+        "two or three names between single spaces, each with a share or none, such as `dev:0.8`",
+    ),
+]
 FURTHER = "avg_first_last|avg_top2|avg_bottom|avg_bottom2|avg_all|last_top2|last_first_last"
-POOLER = rf"^((avg|last|max)(-\d+)?|{FURTHER})$"
+POOLER = rf"(avg|last|max)(-[0-9]+)?|{FURTHER}"
 LANGUAGE = r"[a-z][a-z_-]{1,19}(:\w+)?"
 Variant = Literal["ticket", "repeat", "random", "component", "early", "unrewound"]
 Pooling = Literal["mean", "first", "last", "max"]
@@ -48,12 +61,26 @@ Method = Literal[
 ALIGNED = ("aligned-contrastive", "aligned-instruction", "aligned-both")
 Aligned = Literal["aligned-contrastive", "aligned-instruction", "aligned-both"]
 Study = Literal["heads", "tickets", "encoders", "alignment"]
+Family = Literal[
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "t5",
+    "mt5",
+    "m2m_100",
+    "gpt2",
+    "xglm",
+    "bloom",
+    "llama",
+]
 GENERATORS = ("gpt2", "xglm", "bloom", "llama")
-# Families of models that can do the tasks; those of the second kind write their answers.
+# Families of models that can do the tasks; those of the second kind write their answers. Heads are
+# looked for in those of the first, which learn masked words.
 ENCODERS = ("bert", "roberta", "xlm-roberta")
 TEXT_TO_TEXT = ("t5", "mt5")
 SENTENCE_ENCODERS = ("bert", "xlm-roberta", "m2m_100")
 TRANSLATORS = "m2m_100"
+BUILT = "xlm-roberta"  # the family of the models that are built for `models`
 
 
 PLACES = ("demo", "data_root", "fetched", "split", "lang", "code", "flores", "iso639_3")
@@ -63,6 +90,7 @@ ARCHIVE = re.compile(r"https?://[^/?#\s]+/\S*")
 NUMBER_OF_PATHS = {"lines": (2, 3), "moses": (1, 2), "bucc": (3,)}  # other formats have one
 LARGEST = 100_000  # values in a configuration, and
 DEEPEST = 50  # lists and sections in each other
+FEWEST = 3  # languages whose pairs a correlation is over
 SHOWN, SHOWN_CHARACTERS = 12, 200  # problems in a message, and of a value that is quoted
 
 
@@ -98,21 +126,37 @@ class Compute(Section):
         return self
 
 
+def _written(date: Any) -> Any:
+    """Return a date as it was written: YAML takes digits without quotes for a number."""
+    return str(date) if isinstance(date, int) and not isinstance(date, bool) else date
+
+
+def _dates(value: Any) -> Any:
+    """Return dates by language, where one for all may stand by itself."""
+    if isinstance(value, str | int):
+        value = {"default": value}
+    if not isinstance(value, dict):
+        return value
+    return {language: _written(date) for language, date in value.items()}
+
+
 class Dumps(Section):
     """Which Wikipedia dumps are read, and how."""
 
     source: str = Field(description="demo, a mirror's URL, or file:///folder")
-    date: dict[str, Annotated[str, Field(pattern=r"^\d{8}$")]] = Field(
-        description="date per language, with a value for 'default'"
+    date: Annotated[dict[str, Date], BeforeValidator(_dates)] = Field(
+        description="one date, or one per language with a value for 'default'"
     )
     sampling: Literal["whole", "multistream"]
     templates: bool = Field(description="expand templates while extracting")
-    contact: Annotated[str, Field(pattern=r"^[!-~][ -~]*$")] | None = Field(
+    contact: Annotated[str, spelled("[!-~][ -~]*", "in ASCII, on one line")] | None = Field(
         description="e-mail or URL sent in the User-Agent, in ASCII"
     )
 
     @model_validator(mode="after")
     def _complete(self) -> "Dumps":
+        if self.source.startswith("~"):
+            raise ValueError("source begins with ~, which is not expanded: write the whole path")
         if not re.match(r"^(demo$|https?://|file:///|\.{0,2}/?[\w.])", self.source):
             raise ValueError("source must be demo, an http(s) URL, file:///folder or a folder")
         if USER.search(self.source):
@@ -132,6 +176,21 @@ class Dumps(Section):
         if self.source == "demo" and len(self.date) > 1:
             raise ValueError("date: the demo has one date for all languages, 'default'")
         return self
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder for dumps of this source, sampled or whole.
+
+        Each has its own, since Snakemake deletes what comes from another source before it asks
+        whether that source has it.
+        """
+        if self.source == "demo":
+            return "demo"
+        source = self.source.rstrip("/")
+        address = source.partition("://")[2] or source
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", address)[-40:].strip("-.") or "dumps"
+        number = hashlib.sha256(source.encode()).hexdigest()[:8]
+        return f"{name}-{number}{'' if self.sampling == 'whole' else '-sample'}"
 
 
 class Articles(Section):
@@ -594,7 +653,13 @@ class GeneratorTraining(Section):
     logging_steps: Count
     eval_steps: Count
     save_steps: Count
-    pooler: Annotated[str, Field(pattern=POOLER)] = Field(
+    pooler: Annotated[
+        str,
+        spelled(
+            POOLER,
+            "avg, last or max, perhaps of a layer as in avg-2, or " + FURTHER.replace("|", ", "),
+        ),
+    ] = Field(
         description="where sentence states are taken: avg-2 is the mean after the second block"
     )
     temperature: Annotated[float, Field(gt=0)]
@@ -664,7 +729,7 @@ class Settings(Section):
     pivot: Code
     models: Annotated[list[Name], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
-    data_root: Annotated[str, Field(pattern=r"^[^{}\x00-\x1f]*$")] | None
+    data_root: Annotated[str, spelled(r"[^{}\x00-\x1f]*", "a path without braces")] | None
     demo: "Demo"
     compute: Compute
     dumps: Dumps
@@ -695,7 +760,8 @@ class Settings(Section):
             lists[f"alignment.{key}"] = getattr(self.alignment, key)
         for key, values in lists.items():
             if len(set(values)) < len(values):
-                raise ValueError(f"{key}: {values} lists something twice")
+                twice = [str(value) for value, count in Counter(values).items() if count > 1]
+                raise ValueError(f"{key}: lists {', '.join(twice)} twice")
         if self.pivot not in self.languages:
             raise ValueError(f"pivot: {self.pivot} is not among languages")
         return self
@@ -753,8 +819,8 @@ class Corpus(Section):
         "reading",
         "instructions",
         "choices",
-    ]
-    format: str
+    ] = Field(description="what it holds, and so which settings may name it")
+    format: str = Field(description="how its files are written; each kind has some, in FORMATS")
     url: str = Field(
         description="archives to fetch and unpack, or hf://datasets/NAME@COMMIT, a data set of the"
         " hub; empty: the files are already there"
@@ -763,11 +829,19 @@ class Corpus(Section):
         description="with {demo}, {data_root} or {fetched}, and a language code; several, between"
         " spaces, of files that belong together"
     )
-    languages: Annotated[str, Field(pattern=rf"^({LANGUAGE}( {LANGUAGE})*)?$")] = Field(
+    languages: Annotated[
+        str,
+        spelled(
+            rf"({LANGUAGE}( {LANGUAGE})*)?",
+            "codes between single spaces, each with another code or none, such as `es:esp`",
+        ),
+    ] = Field(
         description="those it has; empty: all of a study's. `es:esp` where {code} in the path is"
         " not the language's ISO 639-3 code"
     )
-    id_column: str
+    id_column: str = Field(
+        description="column or key of an example's id; empty: rows are numbered from 1"
+    )
     splits: Splits = Field(
         description="what train, valid and test are called in the path, or train and test; several"
         " splits share one by a hash of the row, such as `dev:0.8 dev:0.2 test`"
@@ -777,7 +851,13 @@ class Corpus(Section):
         " for sts"
     )
     version: str
-    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64}( [0-9a-f]{64})*)?$")]
+    sha256: Annotated[
+        str,
+        spelled(
+            "([0-9a-f]{64}( [0-9a-f]{64})*)?",
+            "checksums of 64 digits 0 to 9 or a to f, between single spaces",
+        ),
+    ] = Field(description="one for each archive of url; none for a data set of the hub")
     licence: str
     citation: str
 
@@ -786,6 +866,11 @@ class Corpus(Section):
         if bool(self.url) != ("{fetched}" in self.path):
             raise ValueError("a path with {fetched} needs a url, and no other path has one")
         _check_url(self.url)
+        if not self.url.startswith("hf:") and len(self.url.split()) != len(self.sha256.split()):
+            raise ValueError(
+                f"sha256 has {len(self.sha256.split())} checksums for {len(self.url.split())}"
+                " archives in url; add that of each"
+            )
         if re.search("[{}]", BRACES.sub("", self.path)):
             raise ValueError(f"path may hold {{{'}, {'.join(PLACES)}}}, and no other braces")
         paths = self.path.split()
@@ -854,17 +939,28 @@ class Model(Section):
     """One row of models.tsv."""
 
     name: Name
-    family: str
-    source: Literal["build", "hub", "local"]
-    location: str
-    revision: str
+    family: Family = Field(description="what `model_type` says in the model's config.json")
+    source: Literal["build", "hub", "local"] = Field(
+        description="build: trained here from scratch; hub: fetched; local: a folder"
+    )
+    location: str = Field(description="a repository of the hub, or a folder; empty: it is built")
+    revision: str = Field(description="commit of the repository; empty for what is not of the hub")
     licence: str
     citation: str
 
     @model_validator(mode="after")
     def _pinned(self) -> "Model":
+        if self.source == "build":
+            if self.location or self.revision:
+                raise ValueError("a model that is built has no location and no revision")
+            return self
+        if not self.location:
+            wanted = {"hub": "a repository of the hub", "local": "a folder"}[self.source]
+            raise ValueError(f"location must name {wanted}")
         if self.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
             raise ValueError("revision must be a commit of 40 hexadecimal digits, not a branch")
+        if self.source == "local" and self.revision:
+            raise ValueError("revision must be empty: a folder has none; or set source to hub")
         return self
 
 
@@ -924,25 +1020,22 @@ def _explain(error: ValidationError) -> str:
     problems = []
     found = error.errors()
     for item in found[:SHOWN]:
-        key = ".".join(map(_plain, item["loc"])) or "configuration"
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             allowed = ", ".join(_fields_at(item["loc"][:-1]))
             message = f"unknown key; allowed here: {allowed}"
         elif item["type"] == "missing":
             message = "is missing"
-        else:
-            message = (
-                f"{message} (found {_quoted(item['input'])})"
-                if not isinstance(item["input"], dict)
-                else message
-            )
-        problems.append(f"{key}: {message}")
+        elif not isinstance(item["input"], dict):
+            message += f" (found {_quoted(item['input'])})"
+            if item["type"] == "string_type" and isinstance(item["input"], bool | int):
+                message += ", write it in quotes: bare, it is no text in YAML"
+        problems.append(": ".join(filter(None, (".".join(map(plain, item["loc"])), message))))
     more = f"; {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return "config: " + "; ".join(problems) + more + "."
 
 
-def _plain(part: int | str) -> str:
+def plain(part: int | str) -> str:
     """Return a part of a key as it stands in the file, or quoted if it cannot stand in a line."""
     text = str(part)[:SHOWN_CHARACTERS]
     return text if text.isprintable() else repr(text)
@@ -981,9 +1074,12 @@ def read_rows(path: str | Path, kind: type[Row]) -> dict[str, Row]:
             row = kind.model_validate(record)
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(map(_plain, first["loc"])) or "row"
+            key = ".".join(map(plain, first["loc"])) or "row"
+            message = first["msg"].removeprefix("Value error, ")
+            if not isinstance(first["input"], dict):
+                message += f" (found {_quoted(first['input'])})"
             raise BabelscopeError(
-                f"{path}, line {number}: {key}: {first['msg'].removeprefix('Value error, ')}.",
+                f"{path}, line {number}: {key}: {message}.",
                 "Correct that line.",
             ) from None
         name = next(iter(record.values()))
@@ -1044,6 +1140,7 @@ def check_names(
                 f"config: {key}: {', '.join(unknown)} not in {file}; allowed: {', '.join(table)}.",
                 "Correct the name or add a row.",
             )
+    _check_looks([languages[code] for code in settings.languages])
     for key, used, kinds in (
         ("parallel.corpora", settings.parallel.corpora, ("parallel",)),
         ("tasks.ner.corpus", [settings.tasks.ner.corpus or ""], ("ner",)),
@@ -1065,6 +1162,19 @@ def check_names(
     check_data_root(settings, corpora)
 
 
+def _check_looks(languages: Iterable[Language]) -> None:
+    """Check that figures draw no two languages alike: where there are no markers, colours tell."""
+    colours: dict[str, str] = {}
+    for language in languages:
+        first = colours.setdefault(language.colour.lower(), language.code)
+        if first != language.code:
+            raise BabelscopeError(
+                f"config/languages.tsv: {first} and {language.code} have the same colour,"
+                f" {language.colour}, and are both among languages.",
+                "Give one of them another colour.",
+            )
+
+
 def check_data_root(settings: Settings, corpora: dict[str, Corpus]) -> None:
     """Check that there is a folder of real files if a corpus that is used is in it."""
     tasks = (settings.tasks.ner.corpus or "", settings.tasks.nli.corpus or "")
@@ -1076,6 +1186,34 @@ def check_data_root(settings: Settings, corpora: dict[str, Corpus]) -> None:
             )
 
 
+def check_heads(settings: Settings, corpora: dict[str, Corpus], models: dict[str, Model]) -> None:
+    """Check what only the heads study asks for, before it starts a job.
+
+    Raises
+    ------
+    BabelscopeError
+        If a model's family learns no masked words or its folder is not there, a parallel corpus
+        lacks a language, or text cannot be read: the demo has none in a language, or there is no
+        folder that it is read from; or there are too few languages to correlate with typology.
+    """
+    for name in settings.models:
+        if models[name].family not in ENCODERS:
+            raise BabelscopeError(
+                f"config: models: {name} is of the family {models[name].family}, in which heads are"
+                f" not looked for; known: {', '.join(ENCODERS)}.",
+                "Choose other models, or correct the family in config/models.tsv.",
+            )
+    _check_models("models", settings.models, models)
+    _check_parallel("heads", settings, corpora)
+    _check_text("heads", settings)
+    if len(settings.languages) < FEWEST:
+        raise BabelscopeError(
+            f"config: languages: {', '.join(settings.languages)} are too few for the heads study,"
+            f" which correlates similarity with typology over pairs of at least {FEWEST}.",
+            "Add a language.",
+        )
+
+
 def check_tickets(settings: Settings, corpora: dict[str, Corpus], models: dict[str, Model]) -> None:
     """Check what only the tickets study asks for, before it starts a job.
 
@@ -1083,8 +1221,8 @@ def check_tickets(settings: Settings, corpora: dict[str, Corpus], models: dict[s
     ------
     BabelscopeError
         If its languages are not among those of the configuration or lack the pivot, a model's
-        family cannot do its tasks, a setting cannot be reached, or there is no folder of real files
-        that a task is read from.
+        family cannot do its tasks or its folder is not there, a setting cannot be reached, a
+        parallel corpus lacks a language, or there is nothing that a task or text is read from.
     """
     tickets, tasks = settings.tickets, settings.tasks
     outside = [code for code in tickets.languages if code not in settings.languages]
@@ -1109,8 +1247,12 @@ def check_tickets(settings: Settings, corpora: dict[str, Corpus], models: dict[s
             f" {' and '.join(TEXT_TO_TEXT)}; there are {', '.join(families.values())}.",
             "Set it to label.",
         )
+    _check_models("models", settings.models, models)
     for name in tickets.tasks:
         _check_task(name, getattr(tasks, name), settings, corpora, models)
+    _check_parallel("tickets", settings, corpora)
+    if "mlm" in tickets.tasks or any(models[name].source == "build" for name in settings.models):
+        _check_text("tickets", settings)
 
 
 def check_encoders(
@@ -1122,9 +1264,9 @@ def check_encoders(
     ------
     BabelscopeError
         If its languages are not among those of the configuration or lack the pivot, a model's
-        family has no encoder, a length is beyond what a built model reads, a corpus is in none of
-        its languages, pairs would have to be translated without a translator, or there is no folder
-        of real files that a corpus is read from.
+        family has no encoder or its folder is not there, a length is beyond what a built model
+        reads, a corpus is in none of its languages, pairs would have to be translated without a
+        translator, or there is nothing that a corpus or text is read from.
     """
     encoders = settings.encoders
     outside = [code for code in encoders.languages if code not in settings.languages]
@@ -1141,6 +1283,7 @@ def check_encoders(
                 f" sentence encoder is made; known: {', '.join(SENTENCE_ENCODERS)}.",
                 "Choose other models, or correct the family in config/models.tsv.",
             )
+    _check_models("models", settings.models, models)
     built = [name for name in settings.models if models[name].source == "build"]
     lengths = {"window": encoders.window} | {
         f"{key}.max_tokens": getattr(encoders, key).max_tokens
@@ -1177,21 +1320,36 @@ def check_encoders(
                 f" does not translate; models of the family {TRANSLATORS} do.",
                 "Name another row of config/models.tsv, such as nllb-200-1.3b, or add one.",
             )
+        if row and lacking:
+            _check_models("encoders.translation.model", [translator or ""], models)
+    if built or set(encoders.methods) & set(MODULAR):
+        _check_text("encoders", settings)
 
 
 def check_alignment(
-    settings: Settings, corpora: dict[str, Corpus], models: dict[str, Model]
+    settings: Settings,
+    corpora: dict[str, Corpus],
+    models: dict[str, Model],
+    prompts: Mapping[str, Collection[str]],
 ) -> None:
     """Check what only the alignment study asks for, before it starts a job.
+
+    Parameters
+    ----------
+    settings, corpora, models
+        The configuration and its tables.
+    prompts
+        As `babelscope.checks.prompt_languages` returns them.
 
     Raises
     ------
     BabelscopeError
         If its languages are not among those of the configuration or lack the pivot, a model does
-        not generate or is also one of `models`, a length or layer is beyond what a built model
-        has, a setting names a corpus that the study does not use, a corpus of samples lacks the
-        pivot, all of them lack a language, one of choices has none, translations are also what is
-        compared, or there is no folder of real files that a corpus is read from.
+        not generate, is also one of `models` or is not there, a length or layer is beyond what a
+        built model has, a setting names a corpus that the study does not use, a corpus of samples
+        lacks the pivot, all of them lack a language, one of choices has none or one without a
+        prompt, translations are also what is compared, a parallel corpus lacks a language, or there
+        is nothing that a corpus or text is read from.
     """
     alignment = settings.alignment
     training = alignment.training
@@ -1209,6 +1367,7 @@ def check_alignment(
                 f" to align are of {', '.join(GENERATORS)}, and are not listed in models, too.",
                 "Choose other models, or correct the family in config/models.tsv.",
             )
+    _check_models("alignment.models", alignment.models, models)
     built = [name for name in alignment.models if models[name].source == "build"]
     for name in built:
         if models[name].family != "gpt2" or alignment.tokenizer.kind != "unigram":
@@ -1247,6 +1406,19 @@ def check_alignment(
                 "Correct the name, or add the corpus to the study.",
             )
     _check_corpora("alignment", (*used, *alignment.evaluated), settings, corpora)
+    for name in alignment.evaluated:
+        row = corpora[name]
+        scored = [code for code in alignment.languages if not row.codes or code in row.codes]
+        spoken = {code for code in scored if "own" in alignment.prompts or name in chosen}
+        spoken |= {settings.pivot for kind in alignment.prompts if kind == "pivot"}
+        unspoken = spoken - set(prompts.get(row.format, spoken))
+        if unspoken:
+            raise BabelscopeError(
+                f"config: alignment.evaluated: {name} is scored with prompts in"
+                f" {', '.join(sorted(unspoken))}, which config/prompts/{row.format}.yaml lacks.",
+                "Write one there, with its source, or take the language out of"
+                " alignment.languages.",
+            )
     compared = [name for name in alignment.translations if name in settings.parallel.corpora]
     if compared:
         raise BabelscopeError(
@@ -1269,6 +1441,9 @@ def check_alignment(
             f"config: alignment: no corpus of samples is there in {', '.join(sorted(lacking))}.",
             "Take the language out of alignment.languages, or name more instructions.",
         )
+    _check_parallel("alignment", settings, corpora)
+    if built:
+        _check_text("alignment", settings)
 
 
 def _check_corpora(
@@ -1284,12 +1459,87 @@ def _check_corpora(
                 f" none of which is among {study}.languages ({', '.join(languages)}).",
                 "Take the corpus out, or add a language.",
             )
-        if "{data_root}" in row.path and not _is_folder(settings.data_root):
+        _check_folder(f"the corpus {name} of {study}", row.path, settings)
+        _check_demo(f"the corpus {name} of {study}", row.path, settings)
+
+
+def _check_parallel(study: str, settings: Settings, corpora: dict[str, Corpus]) -> None:
+    """Check that what is compared is there in all languages: it is read in all, whatever study."""
+    for name in settings.parallel.corpora:
+        row = corpora[name]
+        lacking = [code for code in settings.languages if row.codes and code not in row.codes]
+        if lacking:
             raise BabelscopeError(
-                f"config: data_root: {settings.data_root} is not a folder, but the corpus {name} of"
-                f" {study} is read from it.",
-                "Add --config data_root=FOLDER.",
+                f"config: parallel.corpora: {name} is not there in {', '.join(lacking)}, and"
+                f" {study} compares its sentences in all languages.",
+                "Choose fewer languages, or another corpus.",
             )
+        _check_folder(f"the corpus {name} of {study}", row.path, settings)
+        _check_demo(f"the corpus {name} of {study}", row.path, settings)
+
+
+def _check_text(study: str, settings: Settings) -> None:
+    """Check that the articles and the further text of a study can be read."""
+    source, extra = settings.dumps.source, settings.articles.extra or ""
+    root = settings.data_root
+    for key, path in (("dumps.source", source), ("articles.extra", extra)):
+        if root and not _is_folder(root) and path.startswith(root):
+            _check_folder(f"{key} of {study}", "{data_root}", settings)
+    folder = source.removeprefix("file://")
+    if source == "demo":
+        _check_demo(f"the text of {study}", "{demo}", settings)
+    elif not source.startswith("http") and not _is_folder(folder):
+        raise BabelscopeError(
+            f"config: dumps.source: {source} is not a folder, but the text of {study} is read from"
+            " it.",
+            f"Correct it; a relative path counts from {Path.cwd()}.",
+        )
+
+
+def _check_folder(what: str, path: str, settings: Settings) -> None:
+    """Check that there is the folder of real files, if a path leads there."""
+    if "{data_root}" in path and not _is_folder(settings.data_root):
+        raise BabelscopeError(
+            f"config: data_root: {settings.data_root} is not a folder, but {what} is read from it.",
+            f"Add --config data_root=FOLDER{_home(settings.data_root)}.",
+        )
+
+
+def _check_demo(what: str, path: str, settings: Settings) -> None:
+    """Check that the demo has all languages, if a path leads there: it is made in all or none."""
+    unknown = [code for code in settings.languages if code not in DEMO_LANGUAGES]
+    if "{demo}" in path and unknown:
+        raise BabelscopeError(
+            f"config: languages: the demo, from which {what} comes, has no text in"
+            f" {', '.join(unknown)}.",
+            f"Choose languages from {', '.join(DEMO_LANGUAGES)}, or use real dumps and corpora.",
+        )
+
+
+def _check_models(key: str, names: Iterable[str], models: dict[str, Model]) -> None:
+    """Check that models can be built, or that their folders are there."""
+    for name in names:
+        row = models[name]
+        if key == "models" and row.source == "build" and row.family != BUILT:
+            raise BabelscopeError(
+                f"config: {key}: {name} is of the family {row.family}, and would have to be built;"
+                f" models of {BUILT} can be.",
+                "Correct the family or the source in config/models.tsv.",
+            )
+        # Of a model that was taken over before, the folder may be gone.
+        places = (row.location, f"resources/models/{name}")
+        if row.source == "local" and not any(map(_is_folder, places)):
+            raise BabelscopeError(
+                f"config: {key}: the row {name} of config/models.tsv names the folder"
+                f" {row.location}, which is not there.",
+                f"Correct its location; a relative path counts from {Path.cwd()}"
+                f"{_home(row.location)}.",
+            )
+
+
+def _home(path: str | None) -> str:
+    """Return what is to be said of a path that only a shell would understand."""
+    return ", and ~ is not expanded" if (path or "").startswith("~") else ""
 
 
 def _is_folder(path: str | None) -> bool:
@@ -1318,10 +1568,7 @@ def _check_task(
             f" {settings.mlm.window}, for which {', '.join(built)} is built.",
             "Lower it, or raise mlm.window.",
         )
-    root = settings.data_root
-    if task.corpus and "{data_root}" in corpora[task.corpus].path and not _is_folder(root):
-        raise BabelscopeError(
-            f"config: data_root: {root} is not a folder, but the corpus {task.corpus} of"
-            f" tasks.{name} is read from it.",
-            "Add --config data_root=FOLDER.",
-        )
+    if task.corpus:
+        path = corpora[task.corpus].path
+        _check_folder(f"the corpus {task.corpus} of tasks.{name}", path, settings)
+        _check_demo(f"the corpus {task.corpus} of tasks.{name}", path, settings)

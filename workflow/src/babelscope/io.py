@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FAILING = (errno.EIO, errno.ESTALE)
+FORBIDDEN = (errno.EACCES, errno.EPERM)
+REMEDIES = {
+    FULL: "Free space, or work in another folder (--directory); then run the command again.",
+    FAILING: "The disk or its server fails; when it is well, run the command again.",
+    FORBIDDEN: "Give yourself permission (`ls -ld` shows whose it is), or work in another folder"
+    " (--directory); then run the command again.",
+}
 DAMAGED = (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError)  # what decompression raises
 # Arrow's own errors are among these; pandas trusts what a table says of its columns.
 DAMAGED_TABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError)
@@ -68,14 +76,35 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def refuse_unwritable(error: Exception, path: str | Path) -> None:
-    """Raise an error of ours instead of one that says that nothing can be written."""
+def refuse_unwritable(error: Exception, path: str | Path | None) -> None:
+    """Raise an error of ours instead of one that says that a file cannot be written, or read.
+
+    Parameters
+    ----------
+    error
+        Of the system, or of a library that passes it on in words.
+    path
+        What was to be written; an error may name another file. None if nobody knows; what is
+        forbidden and names no file is then left as it is, since it may be anything else.
+    """
     number = _errno(error)
-    if number in UNWRITABLE:
-        raise BabelscopeError(
-            f"{path} could not be written: {os.strerror(number)}.",
-            "Free space, or work in another folder (--directory); then run the command again.",
-        ) from error
+    remedy = next((remedy for numbers, remedy in REMEDIES.items() if number in numbers), None)
+    named = getattr(error, "filename", None)
+    if isinstance(named, str) and (path is None or not _is_beside(Path(named), Path(path))):
+        path = named
+    unknown = path is None and number in FORBIDDEN
+    if remedy is None or unknown or isinstance(error, BabelscopeError):
+        return
+    done = "written" if number in FULL else "read or written"
+    raise BabelscopeError(
+        f"{path or 'A file'} could not be {done}: {os.strerror(number)}.", remedy
+    ) from error
+
+
+def _is_beside(path: Path, final: Path) -> bool:
+    """Return whether a path is that of a file, of what will be it, or of a folder around it."""
+    hidden = any(part.startswith(f".{final.name}.") for part in path.parts)
+    return hidden or path == final or path in final.parents
 
 
 def _errno(error: Exception) -> int:

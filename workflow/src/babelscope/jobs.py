@@ -64,7 +64,7 @@ def job(snakemake: Any) -> Iterator[None]:
         raise SystemExit(1) from None
     except Exception as error:
         try:
-            refuse_unwritable(error, getattr(error, "filename", None) or "A file")
+            refuse_unwritable(error, None)
             logger.error("unexpected failure:\n%s", traceback.format_exc())
         except BabelscopeError as known:
             logger.error("%s", known)

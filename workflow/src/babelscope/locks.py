@@ -7,7 +7,6 @@ of a cluster.
 import errno
 import fcntl
 import logging
-import os
 import time
 from pathlib import Path
 
@@ -60,12 +59,13 @@ def hold(descriptor: int, patience: float, *, shared: bool = False) -> bool:
 
 
 def is_held(path: str | Path) -> bool:
-    """Return whether some process holds the lock of a file, on this machine or another."""
-    path = Path(path)
-    # NFS locks only what is open for writing, which somebody else's file may forbid.
-    with path.open("r+b" if os.access(path, os.W_OK) else "rb") as file:
+    """Return whether some process holds the lock of a file alone, on this machine or another.
+
+    To look takes a share of the lock for a moment: those who look at once do not see each other.
+    """
+    with Path(path).open("rb") as file:  # NFS shares locks of what is open for reading
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError as error:

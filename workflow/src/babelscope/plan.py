@@ -49,7 +49,10 @@ class Expected:
 
 @dataclass
 class Total:
-    """Sums over some jobs: numbers, hours and bytes."""
+    """Sums over some jobs: numbers, hours and bytes; over those that are left, but for what stays.
+
+    `kept` and `temporary` are of all jobs, `done`, `took` and `expected` of those that are done.
+    """
 
     jobs: int = 0
     done: int = 0
@@ -73,9 +76,9 @@ class Total:
         self.jobs += 1
         self.kept += one.space.kept
         self.temporary += one.space.temporary
-        self.training = max(self.training, one.space.training)
-        self.fetched += one.space.fetched
         if one.job.needed or one.job.mark:
+            self.training = max(self.training, one.space.training)
+            self.fetched += one.space.fetched
             self.cpu += one.time.cpu / HOUR
             self.gpu += one.time.gpu / HOUR
             return

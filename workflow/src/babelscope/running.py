@@ -21,12 +21,14 @@ import psutil
 
 from babelscope import cluster
 from babelscope.errors import BabelscopeError
+from babelscope.io import decode_json, refuse_unwritable
 from babelscope.locks import hold, is_held, stand_in
 
 RECORD = Path(".snakemake", "babelscope.json")
 LOGS = Path("results", "logs")
 WRITTEN = ("results", "results/logs", "resources")
 SCRIPTS = ".snakemake/scripts/"
+SEEN = ("local", "slurm")  # executors whose jobs are seen wherever they wait
 PATIENCE = 2  # seconds; others look for a moment only
 
 
@@ -39,7 +41,7 @@ class Run:
     python, arguments, directory
         The command: which Python, Snakemake's arguments, and where it was called.
     executor
-        What it starts jobs with: ``local``, ``slurm``.
+        What it starts jobs with: ``local``, ``slurm``, or one whose queue cannot be seen.
     process, host, started
         Which it is, where and since when.
     ended
@@ -82,9 +84,22 @@ class LocalJob:
 def last_run(folder: str | Path = ".") -> Run | None:
     """Return the last Snakemake that was started in a folder; None if nobody knows."""
     try:
-        return Run(**json.loads(Path(folder, RECORD).read_text("utf-8")))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):  # cut off, or of another version
+        run = Run(**decode_json(Path(folder, RECORD).read_text("utf-8")))
+        datetime.fromisoformat(run.started)
+    except (OSError, ValueError, TypeError):  # none, damaged, or of another version
         return None
+    return run
+
+
+def is_unreadable(folder: str | Path = ".") -> bool:
+    """Return whether one was started in a folder, and its record does not tell which."""
+    path = Path(folder, RECORD)
+    return path.is_file() and path.stat().st_size > 0 and last_run(folder) is None
+
+
+def who(folder: str | Path = ".") -> str:
+    """Return what a person calls the last Snakemake of a folder."""
+    return str(last_run(folder) or "nobody knows which")
 
 
 def is_working(folder: str | Path = ".") -> bool:
@@ -99,7 +114,14 @@ def advice(folder: str | Path = ".") -> str | None:
     if not os.access(folder, os.W_OK):
         return f"Nothing can be written in {Path(folder).resolve()}."
     if is_working(folder):
-        return f"Another Snakemake works in this folder: {run}."
+        return f"Another Snakemake works in this folder: {who(folder)}."
+    if is_unreadable(folder):
+        return (
+            f"{RECORD} is damaged, so nobody knows how the last Snakemake in this folder ended."
+            " One that is started now looks for jobs that it left, before the first of its own."
+        )
+    if run is not None and (unseen := unseen_jobs(run)):
+        return str(unseen)
     if run is not None and not run.ended:
         return (
             f"The last Snakemake in this folder ({run}) was killed, and jobs of it may still run."
@@ -124,17 +146,7 @@ def begin(executor: str) -> None:
                 "Make it writable, or work in another folder (--directory).",
             )
     descriptor = _claim(Path())
-    before = last_run()
-    # One that fails by itself leaves Slurm's jobs running.
-    if (
-        before is not None
-        and (not before.ended or before.executor == "slurm")
-        and (alive := live_jobs(before.executor))
-    ):
-        raise BabelscopeError(
-            f"The last Snakemake in this folder has left jobs, which live on: {named(alive)}.",
-            "Run `make recover`: it waits for them or cancels them, and goes on.",
-        )
+    _refuse_left_jobs()
     run = Run(
         python=sys.executable,
         arguments=sys.argv[1:],
@@ -146,6 +158,37 @@ def begin(executor: str) -> None:
     )
     _write(descriptor, run)
     atexit.register(_end, descriptor, run)
+
+
+def _refuse_left_jobs() -> None:
+    before = last_run()
+    if before is None and is_unreadable():
+        if alive := live_jobs(None):
+            raise BabelscopeError(
+                f"{RECORD} is damaged, and jobs of this folder live on: {named(alive)}.",
+                "Wait for them or end them; then run the command again.",
+            )
+    # One that fails by itself leaves a cluster's jobs running.
+    elif before is not None and (not before.ended or before.executor != "local"):
+        if alive := live_jobs(before.executor):
+            raise BabelscopeError(
+                f"The last Snakemake in this folder has left jobs, which live on: {named(alive)}.",
+                "Run `make recover`: it waits for them or cancels them, and goes on.",
+            )
+        if unseen := unseen_jobs(before):
+            raise unseen
+
+
+def unseen_jobs(run: Run) -> BabelscopeError | None:
+    """Return what to do about jobs that may wait where they cannot be seen; None if none may."""
+    if run.ended or run.executor in SEEN:
+        return None
+    return BabelscopeError(
+        f"The last Snakemake in this folder ({run}) was killed; it started jobs by {run.executor},"
+        " whose queue cannot be seen from here.",
+        f"Look there for jobs of {Path(run.directory)}, and wait for them or end them; when none"
+        " is left: make recover HOW=none-left.",
+    )
 
 
 @contextmanager
@@ -169,14 +212,15 @@ def note_end(descriptor: int, run: Run) -> None:
     _write(descriptor, replace(run, ended=True))
 
 
-def live_jobs(executor: str) -> list[cluster.ClusterJob | LocalJob]:
+def live_jobs(executor: str | None) -> list[cluster.ClusterJob | LocalJob]:
     """Return the jobs that are alive in this folder: those in Slurm's queue, and all others.
 
     Parameters
     ----------
     executor
         What the last Snakemake here started jobs with. Only if that is ``slurm``, Slurm is asked: a
-        run by other means begins when Slurm has no more jobs of this folder, and adds none.
+        run by other means begins when Slurm has no more jobs of this folder, and adds none. None if
+        nobody knows; then Slurm is asked if there is one that answers.
 
     Raises
     ------
@@ -186,14 +230,19 @@ def live_jobs(executor: str) -> list[cluster.ClusterJob | LocalJob]:
     return [*queued_jobs(executor, Path()), *local_jobs()]
 
 
-def queued_jobs(executor: str, folder: Path) -> list[cluster.ClusterJob]:
+def queued_jobs(executor: str | None, folder: Path) -> list[cluster.ClusterJob]:
     """Return the jobs of a folder in Slurm's queue; none if its last Snakemake did not use it.
+
+    See :func:`live_jobs`.
 
     Raises
     ------
     BabelscopeError
         If it did, and Slurm does not answer or is not here.
     """
+    if executor is None:
+        with suppress(BabelscopeError, FileNotFoundError):
+            return cluster.find_jobs(folder)
     if executor != "slurm":
         return []
     if shutil.which("squeue") is None:
@@ -264,7 +313,7 @@ def _claim(folder: Path) -> int:
     if not hold(descriptor, PATIENCE):
         os.close(descriptor)
         raise BabelscopeError(
-            f"Another Snakemake works in {folder.resolve()}: {last_run(folder)}.",
+            f"Another Snakemake works in {folder.resolve()}: {who(folder)}.",
             "Wait for it to end, or stop it; or work in another folder (--directory).",
         )
     return descriptor
@@ -273,8 +322,13 @@ def _claim(folder: Path) -> int:
 def _write(descriptor: int, run: Run) -> None:
     """Write a record in place, since a lock is on the file and not on its name."""
     content = json.dumps(asdict(run), indent=2).encode() + b"\n"
-    os.pwrite(descriptor, content, 0)  # first, so that a full disk leaves what was there
-    os.ftruncate(descriptor, len(content))
+    try:
+        os.pwrite(descriptor, content, 0)  # first, so that a full disk leaves what was there
+        os.ftruncate(descriptor, len(content))
+        os.fsync(descriptor)
+    except OSError as error:
+        refuse_unwritable(error, RECORD)
+        raise
 
 
 def _end(descriptor: int, run: Run) -> None:

@@ -82,13 +82,17 @@ class Life:
 
 def life_in(folder: Path) -> Life:
     """Return what works in a folder, on this machine, on others that share it, or on a cluster."""
-    since, run = None, running.last_run(folder)
+    since, run, trouble = None, running.last_run(folder), None
     if running.is_working(folder):
         since = 0.0 if run is None else datetime.fromisoformat(run.started).timestamp()
-    try:
-        queued, trouble = running.queued_jobs(run.executor if run else "", folder), None
-    except BabelscopeError as error:
-        queued, trouble = [], str(error)
+    elif run is not None and (unseen := running.unseen_jobs(run)):
+        trouble = unseen.what
+    queued: list[ClusterJob] = []
+    if run is not None or running.is_unreadable(folder):
+        try:
+            queued = running.queued_jobs(run and run.executor, folder)
+        except BabelscopeError as error:
+            trouble = str(error)
     return Life(since, queued, _scripts_in(folder), trouble)
 
 
@@ -241,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     life = life_in(graph.folder)
     known = running.advice(graph.folder)
     if life.since is not None:
-        known = f"A Snakemake works here: {running.last_run(graph.folder)}."
+        known = f"A Snakemake works here: {running.who(graph.folder)}."
     parts = [report(standings(graph, life)), *filter(None, [life.trouble, known])]
     sys.stdout.write("\n\n".join(parts) + "\n")
     return 0

@@ -16,7 +16,7 @@ from babelscope.corpus.servers import PATIENCE, Patience
 from babelscope.corpus.verification import check_space
 from babelscope.errors import BabelscopeError
 from babelscope.hub import download_files
-from babelscope.io import UNWRITABLE, atomic
+from babelscope.io import FAILING, FULL, atomic
 
 DATASET = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 # What an archive that is damaged, encrypted or no archive at all can raise; OSError comes apart.
@@ -178,7 +178,7 @@ def unpack(archive: Path, folder: Path, name: str) -> None:
     except UNREADABLE as error:
         raise _refused(name, error) from error
     except OSError as error:
-        if error.errno in UNWRITABLE:
+        if error.errno in (*FULL, *FAILING):
             raise
         raise _refused(name, error) from error
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-LANGUAGES = ("en", "es", "ru", "de", "zh", "ar", "ur", "hi")
+from babelscope.languages import DEMO_LANGUAGES
+
+LANGUAGES = DEMO_LANGUAGES
 """Codes of the languages the tables and grammars know."""
 
 PLACES = (

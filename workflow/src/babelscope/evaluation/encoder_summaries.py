@@ -284,7 +284,7 @@ def strategy_table(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFr
 
 
 def starred(table: pd.DataFrame) -> pd.Series:
-    """Return whether the interval of a row's gain leaves out none; False where there is no gain."""
+    """Return whether the interval of a row's gain lacks zero; False where there is no gain."""
     return (table["gain_low"] > 0) | (table["gain_high"] < 0)
 
 
@@ -300,7 +300,7 @@ def main_readers(table: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Column ``method`` and one per measure; a cell is ``value [low, high]``, with a star if the
-        interval of the gain over the reference leaves out none.
+        interval of the gain over the reference does not contain zero.
     """
     digits = [3 if MEASURES[str(name)].metric == "rsim" else 1 for name in table["measure"]]
     ends = table[["value", "low", "high"]].to_numpy(dtype=float)

@@ -90,7 +90,7 @@ def _fit(figure: Figure, matrices: Sequence[Axes]) -> bool:
     figure.draw_without_rendering()  # lays the figure out
     gap = GAP * figure.dpi / 72  # pixels
     for axis in matrices:
-        rows, columns = np.ma.asarray(axis.images[0].get_array()).shape[:2]
+        rows, columns = axis.images[0].get_size()
         box = axis.get_window_extent()
         for text in axis.texts:
             size = text.get_window_extent()

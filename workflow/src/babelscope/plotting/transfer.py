@@ -208,7 +208,7 @@ def _limits(changes: np.ndarray, scale: Scale) -> tuple[float, float]:
 
 
 def _change_text(change: float, low: float, high: float, *, scale: Scale, digits: int) -> str:
-    """Write a change with its sign, and a star where its interval leaves out no change."""
+    """Write a change with its sign, and a star where its interval does not contain 'no change'."""
     if scale.ratio:
         text = f"{change:.{digits}f}" if change < 10 else f"{change:.1f}"
     else:
@@ -217,7 +217,7 @@ def _change_text(change: float, low: float, high: float, *, scale: Scale, digits
 
 
 def _star(low: float, high: float, scale: Scale) -> str:
-    """Return a star if an interval of changes leaves out no change."""
+    """Return a star if an interval does not contain 'no change': 0, or a ratio of 1."""
     none = 1.0 if scale.ratio else 0.0
     return "*" if low > none or high < none else ""
 
@@ -237,7 +237,8 @@ def zero_shot_matrices(table: pd.DataFrame, languages: Rows, *, metric: str) -> 
     table
         Columns ``mask, trained_on, language, value, low, high, change_low, change_high``: `mask` is
         ``full`` or ``ticket``, the one found with `trained_on`. Cells where both languages are one
-        are framed; a star marks a ticket where the change to the full model leaves out none.
+        are framed; a star marks a ticket whose change to the full model has an interval without
+        zero (of ratios: one).
     languages
         Names of the languages.
     metric

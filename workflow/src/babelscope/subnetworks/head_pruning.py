@@ -9,8 +9,9 @@ import torch
 
 from babelscope.models.anatomy import anatomy
 from babelscope.progress import progress
+from babelscope.subnetworks.budgets import heads_at
 from babelscope.subnetworks.importance import Importance, head_importance
-from babelscope.subnetworks.trajectory import Trajectory, heads_at, select_mask
+from babelscope.subnetworks.trajectory import Trajectory, select_mask
 
 __all__ = ["prune_heads_iteratively", "select_mask"]
 

@@ -24,6 +24,7 @@ from babelscope.subnetworks.matrices import apply_mask, network_of, weight_matri
 from babelscope.subnetworks.selection import prune_random, prune_step, prune_within
 from babelscope.subnetworks.trials import Trial
 from babelscope.training import checkpoints
+from babelscope.training.fitting import forget
 from babelscope.training.schedules import steps_of
 from babelscope.training.state import load_weights, weights_of
 
@@ -242,6 +243,7 @@ def _play_round(
         kept = labels | {"kept": search.kept(number)}
         write_table(done / HISTORY, pd.DataFrame([kept | row for row in history]))
         checkpoints.seal(done, [*done.iterdir(), *([folder / EARLY] if early else [])])
+    forget(folder)
 
 
 def untrained_mask(model: Any, percent: int, *, pooler: bool) -> WeightMask:

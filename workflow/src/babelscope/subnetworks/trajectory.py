@@ -10,6 +10,7 @@ import pandas as pd
 
 from babelscope.errors import BabelscopeError
 from babelscope.io import read_arrays, read_metadata, write_arrays
+from babelscope.subnetworks.budgets import heads_at
 from babelscope.subnetworks.masks import HeadMask, pack, unpack
 
 
@@ -46,23 +47,6 @@ class Trajectory:
     def kept(self) -> np.ndarray:
         """Number of heads under each mask, shape (rounds + 1,)."""
         return self.masks.sum(axis=(1, 2))
-
-
-def heads_at(sparsity: float, total: int) -> int:
-    """Return how many of `total` heads a sparsity keeps: round((1 - sparsity) * total).
-
-    Raises
-    ------
-    BabelscopeError
-        If that is none, or the sparsity is outside [0, 1).
-    """
-    kept = round((1 - sparsity) * total) if 0 <= sparsity < 1 else 0
-    if kept < 1:
-        raise BabelscopeError(
-            f"A sparsity of {sparsity} leaves none of {total} heads.",
-            f"Choose one of at most {1 - 1 / total:.3f} under heads.budgets.",
-        )
-    return kept
 
 
 def select_mask(

@@ -22,6 +22,7 @@ from babelscope.subnetworks.matrices import check_fits
 from babelscope.subnetworks.selection import random_masks
 from babelscope.subnetworks.trials import Trial
 from babelscope.training import checkpoints
+from babelscope.training.fitting import forget
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +206,7 @@ def _play(
         folder.mkdir()
         write_arrays(folder / COUNTS, counts, {STEPS: str(history[-1]["step"])})
         checkpoints.seal(folder, folder.iterdir())
+    forget(done.parent)
 
 
 def _scored_on(transfer: Transfer, network: Network) -> list[str]:

@@ -44,6 +44,8 @@ class Trial:
         for all that is compared.
     resamples
         Of the bootstrap.
+    version
+        Of what the results mean; a checkpoint of another one is not gone on from.
     device, precision
         See the section ``compute``.
     """
@@ -55,6 +57,7 @@ class Trial:
     seed: int
     examples_seed: int
     resamples: int
+    version: int
     device: str
     precision: str
 
@@ -169,11 +172,7 @@ class Trial:
     def fingerprint(self, files: Mapping[str, str]) -> dict[str, Any]:
         """Return all that trainings on these files depend on, as plain values."""
         settings = self.settings.model_dump(exclude={"training": HOUSEKEEPING})
-        model = sorted(
-            path
-            for path in Path(self.model).iterdir()
-            if path.suffix == ".safetensors" or path.name in ("config.json", "tokenizer.json")
-        )
+        model = sorted(path for path in Path(self.model).iterdir() if path.suffix == ".safetensors")
         return {
             "task": self.task.name,
             "made_of": [checkpoints.checksum(path) for path in self.made_of],
@@ -182,6 +181,8 @@ class Trial:
             "examples_seed": self.examples_seed,
             "resamples": self.resamples,
             "precision": self.precision,
+            "version": self.version,
+            "description": checkpoints.description(self.model),
             "model": {path.name: checkpoints.checksum(path) for path in model},
             "files": {name: checkpoints.checksum(path) for name, path in files.items()},
         }
@@ -196,6 +197,7 @@ def make_trial(
     *,
     made_of: Sequence[str],
     seed: int,
+    version: int,
 ) -> Trial:
     """Return how networks of a task are trained and scored by the configuration.
 
@@ -211,7 +213,7 @@ def make_trial(
         Of the section ``tickets``, `seed` and `bootstrap`.
     compute
         Of the section ``compute``, `device` and `precision`.
-    made_of, seed
+    made_of, seed, version
         See :class:`Trial`; the task reads `made_of`.
 
     Raises
@@ -230,6 +232,7 @@ def make_trial(
         seed=seed,
         examples_seed=tickets["seed"],
         resamples=tickets["bootstrap"],
+        version=version,
         device=compute["device"],
         precision=compute["precision"],
     )

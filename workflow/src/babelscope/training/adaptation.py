@@ -13,7 +13,7 @@ from torch import nn
 
 from babelscope.config import Training
 from babelscope.errors import BabelscopeError
-from babelscope.io import read_arrays, read_json
+from babelscope.io import read_arrays, read_json, write_table
 from babelscope.models.checksums import checksum
 from babelscope.models.loading import load_config, load_tokenizer, model_class, read_model
 from babelscope.models.lora import add_lora
@@ -120,6 +120,7 @@ def adapt_language(
     train: str | Path,
     valid: str | Path,
     output: str | Path,
+    history: str | Path,
     *,
     language: str,
     kind: str,
@@ -127,6 +128,7 @@ def adapt_language(
     settings: Training,
     folder: str | Path,
     seed: int,
+    version: int,
     device: str = "cpu",
     precision: str = "float32",
 ) -> pd.DataFrame:
@@ -142,6 +144,8 @@ def adapt_language(
         Files of chunks, of that tokenizer.
     output
         Folder of the language module.
+    history
+        Table to write, the one that is returned.
     language
         Its code.
     kind
@@ -154,6 +158,8 @@ def adapt_language(
         For checkpoints, from which a killed training goes on; removed at the end.
     seed
         Of order, masks, dropout, and new weights.
+    version
+        Of what the output means; a checkpoint of another one is not gone on from.
     device, precision
         As in :func:`~babelscope.training.mlm.train_mlm`.
 
@@ -173,9 +179,9 @@ def adapt_language(
     base = checksum(source)
     fingerprint = {
         "source": base,
-        "start": [
-            checkpoints.checksum(Path(start) / name) for name in (EMBEDDINGS, "tokenizer.json")
-        ],
+        "start": checkpoints.checksum(Path(start) / EMBEDDINGS),
+        "descriptions": [checkpoints.description(path) for path in (source, start)],
+        "version": version,
         "chunks": [checkpoints.checksum(path) for path in (train, valid)],
         "language": language,
         "kind": kind,
@@ -204,7 +210,7 @@ def adapt_language(
             examples=settings.valid_examples,
             batch_size=settings.batch_size,
         )
-        history = train_mlm(
+        rows = train_mlm(
             model,
             TrainingStream({language: chunks[train]}, masking, seed=seed, examples=examples),
             {language: validation},
@@ -216,8 +222,9 @@ def adapt_language(
             reports=f"{output}.reports",
         )
         save_language_module(output, network, tokenizer, language=language, base=base)
+        write_table(history, rows)
         checkpoints.remove(folder)
-    return history
+    return rows
 
 
 def _chunks(path: str | Path, vocabulary: int, language: str) -> np.ndarray:

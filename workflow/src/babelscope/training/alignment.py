@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 
 from babelscope.config import PairTraining
-from babelscope.io import write_arrays
+from babelscope.io import write_arrays, write_table
 from babelscope.models.adapters import ParallelAdapter
 from babelscope.models.checksums import checksum
 from babelscope.models.modular import Form, Modules, build_encoder, save_alignment_module
@@ -165,6 +165,7 @@ def train_alignment_adapter(
     pivot: Modules,
     pairs: Sequence[str | Path],
     output: str | Path,
+    history: str | Path,
     *,
     language: str,
     pivot_language: str,
@@ -175,6 +176,7 @@ def train_alignment_adapter(
     batch_tokens: int,
     folder: str | Path,
     seed: int,
+    version: int,
     device: str = "cpu",
     precision: str = "float32",
 ) -> pd.DataFrame:
@@ -190,6 +192,8 @@ def train_alignment_adapter(
         Files of :func:`~babelscope.training.pairs.read_pairs` that have both languages, row by row.
     output
         Folder of the alignment module.
+    history
+        Table to write, the one that is returned.
     language, pivot_language
         Their codes.
     strategy
@@ -198,7 +202,7 @@ def train_alignment_adapter(
         translation, by the cosine loss; ``both``: such batches in alternation.
     adapter
         `reduction` and `scale`.
-    settings, form, folder, seed, device, precision
+    settings, form, folder, seed, version, device, precision
         As in :func:`~babelscope.training.sentence_encoders.train_encoder`.
     batch_tokens
         Tokens per batch of the pivot's sentences, padding included.
@@ -222,6 +226,11 @@ def train_alignment_adapter(
         "source": checksum(source),
         "target": [checksum(path) for path in target.present().values()],
         "pivot": [checksum(path) for path in pivot.present().values()],
+        "descriptions": [
+            checkpoints.description(path)
+            for path in (source, *target.present().values(), *pivot.present().values())
+        ],
+        "version": version,
         "languages": [language, pivot_language],
         "strategy": strategy,
         "adapter": dict(adapter),
@@ -265,8 +274,10 @@ def train_alignment_adapter(
         save_alignment_module(
             output, encoder.adapter, language=language, strategy=strategy, base=base
         )
+        table = pd.DataFrame(rows)
+        write_table(history, table)
         checkpoints.remove(folder)
-    return pd.DataFrame(rows)
+    return table
 
 
 def streams_of(

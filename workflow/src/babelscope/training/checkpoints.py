@@ -19,6 +19,7 @@ import numpy as np
 from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, read_json, write_json
 from babelscope.locks import hold
+from babelscope.provenance import RECORD
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,8 @@ PROGRESS = "progress.json"
 FINGERPRINT = "fingerprint.json"
 CHECKSUMS = "checksums.json"
 LOCK = "lock"
+DESCRIPTIONS = (".json", ".model", ".txt")
+INCIDENTAL = {"_name_or_path", "name_or_path", "transformers_version"}  # in configurations
 
 
 @contextmanager
@@ -168,6 +171,28 @@ def checksum(path: str | Path) -> list[int]:
         raise BabelscopeError(f"{path} is empty.", "Delete it and run the same command again.")
     content = np.memmap(path, np.uint8, "r")
     return [content.size, zlib.crc32(content.data)]
+
+
+def description(folder: str | Path) -> dict[str, Any]:
+    """Return what a model's folder holds besides its weights, for a fingerprint.
+
+    Architecture and tokenizer: the same weights are another network with other heads. Where the
+    folder lies, how its weights are divided into files and what wrote it do not matter.
+    """
+    return {
+        path.relative_to(folder).as_posix(): _described(path)
+        for path in sorted(Path(folder).rglob("*"))
+        if path.suffix in DESCRIPTIONS
+        and path.name != RECORD
+        and not path.name.endswith(".safetensors.index.json")
+    }
+
+
+def _described(path: Path) -> Any:
+    if not path.name.endswith("config.json"):
+        return checksum(path)
+    kept = {key: value for key, value in read_json(path).items() if key not in INCIDENTAL}
+    return zlib.crc32(json.dumps(kept, sort_keys=True).encode())
 
 
 def newest(folder: str | Path) -> Path | None:

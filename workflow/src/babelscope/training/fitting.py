@@ -55,6 +55,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_SCALE = 2.0**12  # the default of 2 ** 16 overflows, which skips steps of short trainings
 HARMLESS = {"logging_steps", "save_steps", "lr"}  # the rate is given apart
+STORE = "training"  # the folder of checkpoints in the caller's
 AGREE = 10  # steps between agreements of several processes on signals
 
 
@@ -228,10 +229,11 @@ def fit(
     order
         Which examples each step sees; None for :class:`Shuffled`.
     folder
-        Where checkpoints of this one training are kept, in a folder ``training`` that is removed
-        at the end. The caller holds the folder. Training resumes from the newest checkpoint with
-        the same settings, initial weights and masks; that the examples are the same is for the
-        caller to see to.
+        Where checkpoints of this one training are kept, in a folder ``training``. The caller holds
+        the folder, and removes what is in it, or calls :func:`forget`, once all that comes of the
+        training is written: until then, the last checkpoint spares it from being trained again.
+        Training resumes from the newest checkpoint with the same settings, initial weights and
+        masks; that the examples are the same is for the caller to see to.
     on_step
         Called after each optimizer step with the number of steps done, and before a checkpoint
         of that step is written. Steps before a resume are not called again.
@@ -273,7 +275,7 @@ def fit(
     training = _Training(
         model, task, examples, settings, rate, seed, device, precision, masks, order, evaluation
     )
-    store = None if folder is None else Path(folder) / "training"
+    store = None if folder is None else Path(folder) / STORE
     if evaluation is not None and evaluation.select is not None and store is None:
         raise ValueError("the best network needs a folder to be kept in")
     training.begin(store)
@@ -284,6 +286,11 @@ def fit(
     if store is not None:
         training.end(store)
     return training.rows
+
+
+def forget(folder: Path) -> None:
+    """Remove the checkpoints of a :func:`fit` in this folder, when its results are written."""
+    shutil.rmtree(folder / STORE)
 
 
 class _Training:
@@ -383,13 +390,10 @@ class _Training:
         self.optimizer.zero_grad()
 
     def end(self, store: Path) -> None:
-        """Put the best weights back, if they are wanted, and remove the checkpoints."""
+        """Put the best weights back, if they are wanted."""
         if self.best_step not in (None, self.steps):
             load_weights(self.model, checkpoints.best_path(store, self.best_step))
             logger.info("the best weights are those of step %d", self.best_step)
-        wait()
-        if rank() == 0:
-            shutil.rmtree(store)
 
     def _take_step(self, parts: list[tuple[int, Any]]) -> torch.Tensor:
         """Make one optimizer step; return its gradient norm and its losses, on the device."""
@@ -466,9 +470,8 @@ class _Training:
         if self.evaluation is not None and (self.step % self.evaluation.every == 0 or last):
             self._evaluate(self.evaluation, store)
         signal = self._signal(last)
-        if last and not signal:
-            return  # a checkpoint would be removed at once
-        if store is not None and (self.step % self.settings.save_steps == 0 or signal):
+        wanted = self.step % self.settings.save_steps == 0 or last or signal
+        if store is not None and wanted:
             self._look()
             self._save(store)
         if signal:
@@ -589,6 +592,7 @@ class _Training:
         }
 
     def _save(self, store: Path) -> None:
+        """Write a checkpoint; after the last step, without the optimizer."""
         progress = {
             "step": self.step,
             "best_step": self.best_step,
@@ -599,21 +603,24 @@ class _Training:
             "seconds": self._elapsed(),
         }
         weights = weights_of(self.model)
-        moments = optimizer_state(self.model, self.optimizer)
+        last = self.step == self.steps
+        moments = {} if last else optimizer_state(self.model, self.optimizer)
         if rank() > 0:
             return
         with checkpoints.writing(store, self.step, self.best_step) as path:
             save_file(weights, path / checkpoints.WEIGHTS)
-            save_file(moments, path / checkpoints.OPTIMIZER)
+            if not last:
+                save_file(moments, path / checkpoints.OPTIMIZER)
             write_json(path / checkpoints.PROGRESS, progress)
 
     def _resume(self, path: Path) -> None:
         load_weights(self.model, path / checkpoints.WEIGHTS)
-        load_optimizer_state(self.model, self.optimizer, path / checkpoints.OPTIMIZER)
         progress = read_json(path / checkpoints.PROGRESS)
+        self.step = progress["step"]
+        if self.step < self.steps:
+            load_optimizer_state(self.model, self.optimizer, path / checkpoints.OPTIMIZER)
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(progress["scaler"])
-        self.step = progress["step"]
         self.best_step = progress["best_step"]
         self.best = -math.inf if self.best_step is None else progress["best"]
         self.losses = progress["losses"]

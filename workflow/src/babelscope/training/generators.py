@@ -17,7 +17,7 @@ import torch
 
 from babelscope.config import ALIGNED, GENERATORS, GeneratorTraining
 from babelscope.errors import BabelscopeError
-from babelscope.io import atomic, read_table, write_table
+from babelscope.io import atomic, read_json, read_table, write_json, write_table
 from babelscope.models.anatomy import anatomy
 from babelscope.models.checksums import checksum
 from babelscope.models.loading import load_tokenizer
@@ -36,6 +36,7 @@ from babelscope.training.state import put_weights, weights_of
 HARMLESS = {"logging_steps", "save_steps"}
 LORA = "alignment"
 ACCURACY = "in_context_accuracy"
+PEAK = "peak.json"  # memory of the process that took the last step
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class GeneratorRun:
         The section ``alignment.training``, as plain values.
     seed
         Of order, dropout, the adapter's first weights, and of examples in context.
+    version
+        Of what the output means; a checkpoint of another one is not gone on from.
     choices, prompts, languages, batch_tokens
         Of `selected_by`: the table of the corpus, the file of its prompts, the languages that are
         scored, tokens per batch; not read without it.
@@ -77,6 +80,7 @@ class GeneratorRun:
     checkpoints: str
     settings: dict[str, Any]
     seed: int
+    version: int
     choices: str | None = None
     prompts: str | None = None
     languages: Sequence[str] = ()
@@ -120,6 +124,8 @@ def _fingerprint(run: GeneratorRun) -> dict[str, Any]:
     files = {"train": run.train, "valid": run.valid, "choices": run.choices, "prompts": run.prompts}
     return {
         "model": checksum(run.model),
+        "description": checkpoints.description(run.model),
+        "version": run.version,
         "network": run.network,
         "settings": {key: value for key, value in run.settings.items() if key not in HARMLESS},
         "seed": run.seed,
@@ -148,6 +154,12 @@ def perform(run: GeneratorRun) -> None:
             found = held_out.measure(model)
             return found if accuracy is None else found | {ACCURACY: accuracy(model)}
 
+        def note_peak(step: int) -> None:
+            if step == order.steps:
+                peak = _peak_memory(run)
+                if rank() == 0:
+                    write_json(Path(run.checkpoints) / PEAK, {"mb": peak})
+
         rows = fit(
             model,
             Objective(run.network, pooler, settings),
@@ -159,17 +171,19 @@ def perform(run: GeneratorRun) -> None:
             precision=run.precision,
             order=order,
             folder=Path(run.checkpoints),
+            on_step=note_peak,
             evaluation=Evaluation(
                 settings.eval_steps, measure, None if accuracy is None else ACCURACY
             ),
         )
-        cost = cost_table(run, model, order, rows)
         if divided:
             weights = weights_of(model)
             if rank() == 0:
                 model = _load(run, settings)
                 put_weights(model, weights)
         if rank() == 0:
+            peak = read_json(Path(run.checkpoints) / PEAK)["mb"]
+            cost = cost_table(run, model, order, rows, peak)
             merge_lora(model)
             with atomic(run.output) as folder:
                 model.save_pretrained(folder)
@@ -242,22 +256,27 @@ def history_table(order: Steps, rows: Sequence[Mapping[str, Any]]) -> pd.DataFra
     return pd.DataFrame(values, columns=["step", "epoch", "measure", "value"])
 
 
-def cost_table(
-    run: GeneratorRun, model: Any, order: Steps, rows: Sequence[Mapping[str, Any]]
-) -> pd.DataFrame:
-    """Return one row: how long the steps took, without evaluations, and how much memory at most."""
-    seconds = [row["seconds"] for row in rows if "seconds" in row][-1]
+def _peak_memory(run: GeneratorRun) -> float:
+    """Return how many MiB a process has had at most; all must ask."""
     if run.device == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**20
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return largest(peak, run.device)
+
+
+def cost_table(
+    run: GeneratorRun, model: Any, order: Steps, rows: Sequence[Mapping[str, Any]], peak: float
+) -> pd.DataFrame:
+    """Return one row: how long the steps took, without evaluations, and how much memory at most."""
+    seconds = [row["seconds"] for row in rows if "seconds" in row][-1]
     sizes = [(value.numel(), value.requires_grad) for value in model.parameters()]
     row = {
         "steps": order.steps,
         "seconds": seconds,
         "steps_per_second": order.steps / seconds,
         "tokens_per_second": order.tokens(order.steps) / seconds,
-        "peak_memory_mb": largest(peak, run.device),
+        "peak_memory_mb": peak,
         "parameters": sum(size for size, _ in sizes),
         "trained_parameters": sum(size for size, trained in sizes if trained),
         "processes": world(),

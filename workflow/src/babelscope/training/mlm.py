@@ -183,9 +183,9 @@ class MlmTrainer(Trainer):
             last = last or (patience is not None and self.stale >= patience)
         if last:
             self.stopped_by = None  # a signal that comes too late
-        elif step % self.settings.save_steps == 0 or self.stopped_by:
+        if last or step % self.settings.save_steps == 0 or self.stopped_by:
             self._look()
-            self._save_checkpoint(self.network, None)
+            self._write_checkpoint(last)
             if self.stopped_by:
                 wait()  # or the first to leave would have the one that saves killed
         self.control.should_training_stop = last or bool(self.stopped_by)
@@ -316,13 +316,15 @@ class MlmTrainer(Trainer):
 
     # Checkpoints
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _write_checkpoint(self, last: bool) -> None:
+        """Write what the training goes on from; at its end, without the optimizer."""
         if not self.args.should_save:
             return
         step = self.state.global_step
         scaler = getattr(self.accelerator, "scaler", None)
         progress = {
             "step": step,
+            "finished": last,
             "scheduled": self.lr_scheduler.last_epoch,  # pyright: ignore
             "share": self.share,
             "scaler": scaler.state_dict() if scaler is not None else None,
@@ -335,8 +337,9 @@ class MlmTrainer(Trainer):
         }
         with checkpoints.writing(self.folder, step, self.best_step) as path:
             save_file(weights_of(self.network), path / checkpoints.WEIGHTS)
-            optimizer: Any = self.optimizer
-            save_file(optimizer_state(self.network, optimizer), path / checkpoints.OPTIMIZER)
+            if not last:
+                optimizer: Any = self.optimizer
+                save_file(optimizer_state(self.network, optimizer), path / checkpoints.OPTIMIZER)
             write_json(path / checkpoints.PROGRESS, progress)
             self.state.save_to_json(str(path / "trainer_state.json"))
 
@@ -414,7 +417,7 @@ def train_mlm(
         A section ``mlm.build``, ``mlm.finetune`` or ``alignment.build`` of the configuration.
     folder
         Where checkpoints are kept, locked and prepared by the caller; training resumes from the
-        newest one in it.
+        newest one in it. The last one stays until the caller has written what comes of it.
     seed
         Of dropout; order and masks have the stream's.
     device
@@ -446,8 +449,11 @@ def train_mlm(
         model, stream, validation, settings, Path(folder), arguments, callbacks=callbacks
     )
     last = newest_of_all(folder, device)
-    with heeding_signals():
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    if last is not None and read_json(last / checkpoints.PROGRESS)["finished"]:
+        trainer._load_from_checkpoint(str(last))
+    else:
+        with heeding_signals():
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if trainer.stopped_by:
         raise BabelscopeError(
             f"Training was stopped by {trainer.stopped_by} after step {trainer.seen}; its state is"

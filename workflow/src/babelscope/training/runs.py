@@ -39,6 +39,8 @@ class Run:
         A section ``mlm.build``, ``mlm.finetune`` or ``alignment.build``, as plain values.
     seed
         Of order, masks, dropout and choice of examples.
+    version
+        Of what the output means; a checkpoint of another one is not gone on from.
     device, precision, processes, nodes, threads
         See the section ``compute``; threads are of each process.
     """
@@ -51,6 +53,7 @@ class Run:
     checkpoints: str
     settings: dict[str, Any]
     seed: int
+    version: int
     device: str = "cpu"
     precision: str = "float32"
     processes: int = 1
@@ -141,6 +144,8 @@ def fingerprint(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "precision": run.precision,
         "processes": run.processes,
+        "version": run.version,
+        "description": checkpoints.description(run.model),
         "model": [_checksum(np.memmap(path, np.uint8, "r")) for path in weights],
         "train": {name: _checksum(read_chunks(path)) for name, path in run.train.items()},
         "valid": {name: _checksum(read_chunks(path)) for name, path in run.valid.items()},

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from babelscope.config import PairTraining
+from babelscope.io import write_table
 from babelscope.models.checksums import checksum
 from babelscope.models.lora import add_lora, merge_lora
 from babelscope.models.modular import (
@@ -79,6 +80,7 @@ def train_encoder(
     module: str | Path,
     pairs: Sequence[str | Path],
     output: str | Path,
+    history: str | Path,
     *,
     language: str,
     kind: str,
@@ -87,6 +89,7 @@ def train_encoder(
     form: Form,
     folder: str | Path,
     seed: int,
+    version: int,
     device: str = "cpu",
     precision: str = "float32",
 ) -> pd.DataFrame:
@@ -102,6 +105,8 @@ def train_encoder(
         Files of :func:`~babelscope.training.pairs.read_pairs`; their data sets take turns.
     output
         Folder of the sentence module.
+    history
+        Table to write, the one that is returned.
     language
         Its code.
     kind
@@ -118,6 +123,8 @@ def train_encoder(
         For checkpoints, from which a killed training goes on; removed at the end.
     seed
         Of the order of the pairs, of dropout and of the adapter's first weights.
+    version
+        Of what the output means; a checkpoint of another one is not gone on from.
     device, precision
         As in :func:`~babelscope.training.fitting.fit`.
 
@@ -136,6 +143,8 @@ def train_encoder(
     fingerprint = {
         "source": checksum(source),
         "module": checksum(module),
+        "descriptions": [checkpoints.description(path) for path in (source, module)],
+        "version": version,
         "language": language,
         "kind": kind,
         "lora": dict(lora) if kind == "lora" else None,
@@ -163,6 +172,7 @@ def train_encoder(
         )
         base = checksum(module)
         save_sentence_module(output, encoder.network, language=language, base=base)
+        write_table(history, rows)
         checkpoints.remove(folder)
     return rows
 
@@ -171,6 +181,7 @@ def train_whole_encoder(
     source: str | Path,
     pairs: Sequence[str | Path],
     output: str | Path,
+    history: str | Path,
     *,
     languages: Mapping[str, str],
     mixed: int,
@@ -178,6 +189,7 @@ def train_whole_encoder(
     form: Form,
     folder: str | Path,
     seed: int,
+    version: int,
     device: str = "cpu",
     precision: str = "float32",
 ) -> pd.DataFrame:
@@ -191,13 +203,15 @@ def train_whole_encoder(
         Files of :func:`~babelscope.training.pairs.read_pairs`.
     output
         Folder of the encoder, for sentence-transformers.
+    history
+        Table to write, the one that is returned.
     languages
         Whose pairs: FLORES-200 codes by language, for tokenizers that mark it.
     mixed
         Languages in a batch, at most. With 1, batches are of one data set in one language, which
         all take turns; with more, of one data set, each text in one of the languages that were
         drawn for the batch.
-    settings, form, folder, seed, device, precision
+    settings, form, folder, seed, version, device, precision
         As in :func:`train_encoder`.
 
     Returns
@@ -216,6 +230,8 @@ def train_whole_encoder(
         "source": checksum(source),
         "languages": dict(languages),
         "mixed": mixed,
+        "description": checkpoints.description(source),
+        "version": version,
         "form": dict(form),
     } | fingerprint_of(pairs, settings, seed, precision)
     with checkpoints.locked(folder):
@@ -236,6 +252,7 @@ def train_whole_encoder(
             precision=precision,
         )
         save_encoder(encoder, output)
+        write_table(history, rows)
         checkpoints.remove(folder)
     return rows
 
