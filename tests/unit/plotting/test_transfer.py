@@ -135,3 +135,23 @@ def test_zero_shot_scores_stand_by_training_language(languages, metric):
     with pytest.raises(ValueError, match="tickets"):
         full = table[table["mask"] == "full"]
         transfer.zero_shot_matrices(full, languages, metric=metric)
+
+
+def test_no_matrix_keeps_numbers_that_its_cells_have_no_room_for(languages):
+    many = {f"x{number}": languages["en"] for number in range(24)}
+    table = changes(list(many))
+    tasks = table.replace({"mask": dict.fromkeys(many, "mlm")}).assign(task="mlm")
+    tasks = tasks.drop_duplicates(["mask", "language"])
+    rows = [
+        {"mask": mask, "trained_on": one, "language": other}
+        for mask in ("full", "ticket")
+        for one in many
+        for other in many
+    ]
+    scores = {"value": 50.0, "low": 49.0, "high": 51.0, "change_low": 0.0, "change_high": 2.0}
+    for figure in (
+        transfer.transfer_matrix(table, many, metric="f1"),
+        transfer.task_transfer_matrices(tasks, many, metrics={"mlm": "f1"}),
+        transfer.zero_shot_matrices(pd.DataFrame(rows).assign(**scores), many, metric="f1"),
+    ):
+        assert not any(axis.texts for axis in figure.axes)
