@@ -159,10 +159,10 @@ def test_an_example_of_ones_own_can_be_planned(heading, table, columns, studies,
         file.write(rows[0])
     (clone / "my.yaml").write_text(settings[0], "utf-8")
     (clone / "models" / "my-model").mkdir(parents=True)
-    for name in ("data/news.tsv", "data/de-en.tsv", "corpora/books/books.en"):
+    books = [f"corpora/books/books.{lang}" for lang in ("en", "de", "es")]
+    for name in ("data/news.tsv", "data/de-en-es.tsv", *books):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         (clone / name).touch()
-    shutil.copy(clone / "corpora/books/books.en", clone / "corpora/books/books.de")
     done = subprocess.run(
         [
             *(Path(sys.executable).with_name("snakemake"), "--cores", "1", "--dry-run", *studies),
