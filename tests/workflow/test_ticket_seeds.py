@@ -29,7 +29,7 @@ def seed_of(monkeypatch):
 
     def run(script, *, variant="ticket", lang="en", task="ner", seed=1):
         wildcards = {"model": "m", "task": task, "lang": lang, "variant": variant, "kept": "40"}
-        params = {"task": {"training": {}}, "tickets": {}, "compute": {}}
+        params = {"task": {"training": {}}, "tickets": {}, "compute": {}, "version": 1}
         snakemake = SimpleNamespace(
             wildcards=SimpleNamespace(seed=str(seed), **wildcards),
             params=SimpleNamespace(**params),

@@ -21,7 +21,6 @@ with job(snakemake):
         Architecture.model_validate(params.architecture),
         window=params.window,
         seed=params.seed,
-        version=params.version,
         family=params.family,
     ).save_pretrained(start)
     execute(
@@ -34,6 +33,7 @@ with job(snakemake):
             checkpoints=params.checkpoints,
             settings=params.settings | housekeeping,
             seed=params.seed,
+            version=params.version,
             **placement(snakemake),
         )
     )

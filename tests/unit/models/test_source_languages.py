@@ -136,12 +136,14 @@ def test_one_encoder_of_all_languages_learns_them_marked(source, encoder_study, 
             source,
             study.pairs,
             tmp_path / name,
+            tmp_path / f"{name}.history.parquet",
             languages=codes,
             mixed=2,
             settings=settings,
             form={},
             folder=tmp_path / f"{name}.checkpoints",
             seed=1,
+            version=1,
         )
         losses.append(history.loss.tolist())
     assert losses[0] == losses[1]
