@@ -1200,13 +1200,7 @@ def check_heads(settings: Settings, corpora: dict[str, Corpus], models: dict[str
         lacks a language, or text cannot be read: the demo has none in a language, or there is no
         folder that it is read from; or there are too few languages to correlate with typology.
     """
-    for name in settings.models:
-        if models[name].family not in ENCODERS:
-            raise BabelscopeError(
-                f"config: models: {name} is of the family {models[name].family}, in which heads are"
-                f" not looked for; known: {', '.join(ENCODERS)}.",
-                "Choose other models, or correct the family in config/models.tsv.",
-            )
+    _check_families(settings, models, ENCODERS, "in which heads are not looked for")
     _check_models("models", settings.models, models)
     _check_parallel("heads", settings, corpora)
     _check_text("heads", settings)
@@ -1238,13 +1232,7 @@ def check_tickets(settings: Settings, corpora: dict[str, Corpus], models: dict[s
         )
     families = {name: models[name].family for name in settings.models}
     known = (*ENCODERS, *TEXT_TO_TEXT)
-    for name, family in families.items():
-        if family not in known:
-            raise BabelscopeError(
-                f"config: models: {name} is of the family {family}, in which tickets are not"
-                f" looked for; known: {', '.join(known)}.",
-                "Choose other models, or correct the family in config/models.tsv.",
-            )
+    _check_families(settings, models, known, "in which tickets are not looked for")
     if tasks.nli.form != "label" and not set(families.values()) & set(TEXT_TO_TEXT):
         raise BabelscopeError(
             f"config: tasks.nli.form: {tasks.nli.form} is for models of"
@@ -1280,13 +1268,7 @@ def check_encoders(
             f" languages ({', '.join(settings.languages)}) and hold the pivot, {settings.pivot}.",
             "Correct the list in the configuration.",
         )
-    for name in settings.models:
-        if models[name].family not in SENTENCE_ENCODERS:
-            raise BabelscopeError(
-                f"config: models: {name} is of the family {models[name].family}, of which no"
-                f" sentence encoder is made; known: {', '.join(SENTENCE_ENCODERS)}.",
-                "Choose other models, or correct the family in config/models.tsv.",
-            )
+    _check_families(settings, models, SENTENCE_ENCODERS, "of which no sentence encoder is made")
     _check_models("models", settings.models, models)
     built = [name for name in settings.models if models[name].source == "build"]
     lengths = {"window": encoders.window} | {
@@ -1465,6 +1447,20 @@ def _check_corpora(
             )
         _check_folder(f"the corpus {name} of {study}", row.path, settings)
         _check_demo(f"the corpus {name} of {study}", row.path, settings)
+
+
+def _check_families(
+    settings: Settings, models: dict[str, Model], known: Collection[str], why: str
+) -> None:
+    """Check that a study can work with every one of `models`."""
+    for name in settings.models:
+        family = models[name].family
+        if family not in known:
+            raise BabelscopeError(
+                f"config: models: {name} is of the family {family}, {why}; known:"
+                f" {', '.join(known)}.",
+                "Choose other models, or correct the family in config/models.tsv.",
+            )
 
 
 def _check_parallel(study: str, settings: Settings, corpora: dict[str, Corpus]) -> None:
