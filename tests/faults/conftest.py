@@ -1,5 +1,6 @@
 """A web server that serves files well, or badly in a way that is asked for; a disk soon full."""
 
+import errno
 import hashlib
 import os
 import re
@@ -28,6 +29,36 @@ class Answer:
     stall: int | None = None  # bytes after which nothing more comes
     ranges: bool = True  # False: Range is ignored
     if_range: bool = True  # False: If-Range is ignored
+
+
+@pytest.fixture
+def ends_by() -> Callable[[int | None, object, str, Callable[[], object]], bool]:
+    """Return a function that forks and tells whether the child's work ends by a failure.
+
+    Its arguments are the failure, a signal or None for a full disk; the module and the name of the
+    function in it that fails; and the work.
+    """
+
+    def forked(number: int | None, module: object, name: str, work: Callable[[], object]) -> bool:
+        def fail(*_: object, **__: object) -> None:
+            if number is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            os.kill(os.getpid(), number)
+
+        child = os.fork()
+        if not child:
+            status = 2
+            try:
+                setattr(module, name, fail)
+                work()
+            except OSError:
+                status = 3
+            finally:
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return status == (-number if number else 3)
+
+    return forked
 
 
 class Server:

@@ -1,6 +1,5 @@
 """Trainings of sentence encoders that are killed, or started twice."""
 
-import errno
 import os
 import signal
 
@@ -101,13 +100,6 @@ def test_changed_pairs_start_afresh(study, caplog):
     assert study.contents("out") == study.contents("other")
 
 
-def fail(number):
-    """Do what a killed process or a full disk does."""
-    if number is None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-    os.kill(os.getpid(), number)
-
-
 WRITERS = {
     "adapt": (adaptation, "save_language_module"),
     "train_sentences": (sentence_encoders, "save_sentence_module"),
@@ -120,23 +112,13 @@ WRITERS = {
 @pytest.mark.parametrize("at", ["output", "history"])
 @pytest.mark.parametrize("method", WRITERS)
 def test_what_fails_after_the_last_step_is_not_trained_again(
-    study, monkeypatch, method, at, number
+    study, monkeypatch, ends_by, method, at, number
 ):
     train = getattr(study, method)
     whole = train("whole")
     module, writer = WRITERS[method]
-    child = os.fork()
-    if not child:
-        try:
-            setattr(
-                module, writer if at == "output" else "write_table", lambda *_, **__: fail(number)
-            )
-            train("late")
-        except OSError:
-            os._exit(3)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (-number if number else 3)
+    failing = writer if at == "output" else "write_table"
+    assert ends_by(number, module, failing, lambda: train("late"))
 
     def never(*_, **__):
         raise AssertionError("a step is taken again")

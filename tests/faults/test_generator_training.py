@@ -1,9 +1,8 @@
 """Alignments that are killed, started twice, or given what cannot be used."""
 
-import errno
-import os
 import signal
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -155,31 +154,17 @@ def test_an_unknown_network(study):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, None])
-def test_what_fails_after_the_last_step_is_not_trained_again(study, monkeypatch, number):
+def test_what_fails_after_the_last_step_is_not_trained_again(study, monkeypatch, ends_by, number):
     study.align("whole", "aligned-instruction", lora=LORA)
-    child = os.fork()
-    if not child:
-
-        def fail(*_):
-            if number is None:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            os.kill(os.getpid(), number)
-
-        try:
-            generators.merge_lora = fail
-            study.align("late", "aligned-instruction", lora=LORA)
-        except OSError:
-            os._exit(3)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (-number if number else 3)
+    late = partial(study.align, "late", "aligned-instruction", lora=LORA)
+    assert ends_by(number, generators, "merge_lora", late)
 
     def never(*_):
         raise AssertionError("a step is taken again")
 
     monkeypatch.setattr(fitting._Training, "_take_step", never)
     monkeypatch.setattr(generators, "_peak_memory", never)  # it is that of the training
-    study.align("late", "aligned-instruction", lora=LORA)
+    late()
     one, two = study.weights("whole"), study.weights("late")
     assert all((one[key] == two[key]).all() for key in one)
     assert not (study.folder / "late.checkpoints").exists()

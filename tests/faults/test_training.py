@@ -1,6 +1,5 @@
 """Trainings that are killed, shared by processes or started twice."""
 
-import errno
 import json
 import os
 import signal
@@ -218,26 +217,13 @@ def test_changed_settings_start_afresh(run, monkeypatch, caplog):
 
 @pytest.mark.parametrize("patience", [None, 1])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, None])
-def test_what_fails_after_the_last_step_is_not_trained_again(run, monkeypatch, number, patience):
+def test_what_fails_after_the_last_step_is_not_trained_again(
+    run, monkeypatch, ends_by, number, patience
+):
     changes = {"patience": patience, "lr": 1.0 if patience else 0.01}
     whole, late = run("whole", **changes), run("late", **changes)
     execute(whole)
-
-    def fail(path):
-        if number is None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        os.kill(os.getpid(), number)
-
-    child = os.fork()
-    if not child:
-        try:
-            runs.atomic = fail
-            execute(late)
-        except OSError:
-            os._exit(3)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (-number if number else 3)
+    assert ends_by(number, runs, "atomic", lambda: execute(late))
 
     def never(*_, **__):
         raise AssertionError("a step is taken again")
