@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from babelscope.corpus.mirrors import Mirror
 from babelscope.corpus.servers import PATIENCE, Patience
@@ -204,7 +205,20 @@ def _extract(archive: Path, folder: Path) -> None:
         for one in members:
             _check_member(one.name, one.isfile() or one.isdir())
             check_space(folder, one.size)
-            members.extract(one, folder, filter="data")
+            _write_member(members.extractfile(one), folder / one.name)
+
+
+def _write_member(content: IO[bytes] | None, path: Path) -> None:
+    """Write a member of a tar archive, or make a folder, with nothing of the archive's permissions.
+
+    tarfile's own filter against such surprises is not in Python before 3.11.4, as Debian 12 has it.
+    """
+    if content is None:
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with content, path.open("wb") as file:
+        shutil.copyfileobj(content, file)
 
 
 def _check_member(name: str, plain: bool) -> None:
