@@ -2,7 +2,8 @@
 
 Requires the model folders that `network_of` names, windows of test text,
 `<results>/text/chunks/{model}/{lang}/test.arrow`, and for a budget its head masks and controls. Makes
-`<results>/scores/perplexity/{model}/{network}/s{seed}/{masks}.parquet`.
+`<results>/scores/perplexity/{model}/{network}/s{seed}/{masks}.parquet`, and of windows of training text
+`<results>/scores/unigram/{model}.parquet`.
 """
 
 
@@ -33,3 +34,29 @@ rule evaluate_perplexity:
         compute=section("compute", "device", "precision"),
     script:
         "../scripts/evaluate_perplexity.py"
+
+
+rule evaluate_unigram:
+    """Perplexity on every language of a model that knows its tokens' frequencies alone."""
+    input:
+        tokenizer=tokenizer_of,
+        train=expand("<results>/text/chunks/{{model}}/{lang}/train.arrow", lang=LANGS),
+        test=expand("<results>/text/chunks/{{model}}/{lang}/test.arrow", lang=LANGS),
+    output:
+        scores="<results>/scores/unigram/{model}.parquet",
+    log:
+        "<logs>/evaluate_unigram/{model}.log",
+    benchmark:
+        "<benchmarks>/evaluate_unigram/{model}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=doubling(4000),
+        runtime=doubling(60),
+    params:
+        version=1,
+        languages=LANGS,
+        settings=section("perplexity"),
+    script:
+        "../scripts/evaluate_unigram.py"

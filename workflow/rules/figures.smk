@@ -65,6 +65,7 @@ rule collect_scores:
             seed=settings.seeds,
             masks=["full", *BUDGETS],
         ),
+        unigram="<results>/scores/unigram/{model}.parquet",
         token_overlap=expand(
             "<results>/scores/token_overlap/{{model}}/{corpus}.parquet",
             corpus=settings.parallel.corpora,

@@ -35,7 +35,7 @@ rule build_base_model:
         save_steps=settings.mlm.build.save_steps,
         report_to=settings.mlm.build.report_to,
     params:
-        version=1,
+        version=2,
         checkpoints=checkpoints_of,
         languages=LANGS,
         seed=settings.seeds[0],

@@ -2,6 +2,7 @@
 
 from babelscope.evaluation.summaries import before_and_after, finetuning
 from babelscope.evaluation.tables import gather, wide, write_both
+from babelscope.io import read_table
 from babelscope.jobs import job
 
 with job(snakemake):
@@ -10,7 +11,7 @@ with job(snakemake):
     readers = wide(perplexity, index, ["language"], "perplexity")
     write_both(snakemake.output.perplexity, perplexity, readers)
 
-    trained = finetuning(perplexity)
+    trained = finetuning(perplexity, read_table(snakemake.input.unigram))
     names = {code: row["english"] for code, row in snakemake.params.languages.items()}
     write_both(snakemake.output.finetuning, trained, before_and_after(trained, names))
 

@@ -15,6 +15,8 @@ from babelscope.evaluation.perplexity import (
     log_perplexities,
     perplexity,
     perplexity_table,
+    unigram_losses,
+    unigram_table,
 )
 from babelscope.models.gates import head_gates
 from babelscope.subnetworks.masks import HeadMask
@@ -119,3 +121,35 @@ def test_a_single_example_has_no_interval(xlmr, masked_batch):
     batches = {"en": split(masked_batch, 5), "hi": split(masked_batch, 1)}
     with pytest.raises(BabelscopeError, match="single test window of hi"):
         perplexity_table(xlmr, batches, {}, resamples=50, seed=1)
+
+
+def test_unigram_losses_agree_with_a_loop():
+    counts = np.array([0, 5, 3, 0])  # raised by one: 1, 6, 4, 1 of 12
+    labels = torch.tensor([[-100, 1, 2], [3, -100, -100], [-100, -100, -100]])
+    losses = unigram_losses([{"labels": labels[:2]}, {"labels": labels[2:]}], counts)
+    expected = [-np.log(6 / 12) - np.log(4 / 12), -np.log(1 / 12), 0.0]
+    assert losses.sums == pytest.approx(expected)
+    assert losses.counts.tolist() == [2, 1, 0]
+
+
+def test_unigram_perplexity_is_that_of_a_network_without_weights(xlmr, masked_batch):
+    """A bias alone in its output, the log of the smoothed counts."""
+    counts = np.arange(xlmr.config.vocab_size)
+    with torch.no_grad():
+        for parameter in xlmr.parameters():
+            parameter.zero_()
+        xlmr.lm_head.bias.copy_(torch.from_numpy(np.log(counts + 1)))
+    batches = {"de": split(masked_batch, 2, 3)}
+    network = perplexity_table(xlmr, batches, {}, resamples=40, seed=3)
+    table = unigram_table(batches, {"de": counts}, resamples=40, seed=3)
+    assert list(table.columns) == [
+        *("language", "loss", "perplexity", "low", "high", "n_tokens", "n_examples")
+    ]
+    for name in ("loss", "perplexity", "low", "high", "n_tokens", "n_examples"):
+        assert table[name].tolist() == pytest.approx(network[name].tolist(), rel=1e-5)
+
+
+def test_a_unigram_model_of_a_single_example_has_no_interval(masked_batch):
+    batches = {"de": [{name: value[:1] for name, value in masked_batch.items()}]}
+    with pytest.raises(BabelscopeError, match="single test window of de"):
+        unigram_table(batches, {"de": np.ones(1000)}, resamples=10, seed=1)

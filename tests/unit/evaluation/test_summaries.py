@@ -185,6 +185,12 @@ def perplexities():
     return table.assign(kept=kept, heads=kept.where(kept.isna(), 8))
 
 
+def unigrams():
+    values = np.array([100.0, 90.0, 80.0])
+    table = pd.DataFrame({"language": LANGUAGES, "perplexity": values})
+    return table.assign(low=values - 5, high=values + 5)
+
+
 def test_a_network_says_how_many_heads_its_masks_keep():
     one, two = perplexities(), perplexities().assign(seed=2)
     two["kept"] = two["kept"].where(two["kind"] != "union", 7)
@@ -213,7 +219,7 @@ def test_no_interval_of_a_perplexity_reaches_below_zero():
         shown = summaries.network_perplexities(table, "half", relative=relative)
         assert (shown["low"] > 0).all()
         assert ((shown["low"] < shown["value"]) & (shown["value"] < shown["high"])).all()
-    assert (summaries.finetuning(table)["low"] > 0).all()
+    assert (summaries.finetuning(table, unigrams())["low"] > 0).all()
 
 
 def test_absolute_perplexities_include_the_full_model_but_not_the_base():
@@ -236,10 +242,12 @@ def test_pruning_curves_end_where_the_first_replicate_ends():
 
 def test_before_is_base_and_after_is_finetuned():
     names = {"en": "English", "ru": "Russian", "zh": "Chinese"}
-    table = summaries.before_and_after(summaries.finetuning(perplexities()), names)
+    table = summaries.before_and_after(summaries.finetuning(perplexities(), unigrams()), names)
     assert table["name"].tolist() == ["English", "Russian", "Chinese"]
     assert table["before"].to_numpy() == pytest.approx(2 * table["after"].to_numpy())
     assert (table["after_low"] < table["after"]).all()
+    assert table["unigram"].tolist() == pytest.approx([90, 100, 80])
+    assert table["unigram_high"].tolist() == pytest.approx([95, 105, 85])
 
 
 def test_overlap_sets_draws_of_one_language_apart():

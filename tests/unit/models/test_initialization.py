@@ -1,5 +1,7 @@
 import copy
+import math
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -7,9 +9,14 @@ from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel, XLMRobertaToke
 
 from babelscope.config import Architecture
 from babelscope.errors import BabelscopeError
-from babelscope.models.initialization import build_model, randomize_body, randomize_model
+from babelscope.models.initialization import (
+    build_model,
+    randomize_body,
+    randomize_model,
+    sinusoids,
+)
 
-SHAPE = Architecture(layers=3, heads=2, hidden=16, intermediate=24)
+SHAPE = Architecture(layers=3, heads=2, hidden=16, intermediate=24, dropout=0.1)
 
 
 def tokenizer():
@@ -56,11 +63,79 @@ def test_a_built_gpt2_computes_what_the_published_one_does():
 
 
 def test_small_models_have_the_scale_of_wide_ones():
-    shape = Architecture(layers=1, heads=4, hidden=192, intermediate=200)
+    shape = Architecture(layers=1, heads=4, hidden=192, intermediate=200, dropout=0.1)
     for family in ("xlm-roberta", "gpt2"):
         model = build_model(tokenizer(), shape, window=500, seed=1, family=family)
-        spread = max(parameter.std().item() for parameter in model.parameters())
+        names = ("position" if family == "xlm-roberta" else "none", "LayerNorm", "bias")
+        spread = max(
+            parameter.std().item()
+            for name, parameter in model.named_parameters()
+            if not any(part in name for part in names)
+        )
         assert spread == pytest.approx(0.04, rel=0.05)
+
+
+def test_sinusoids_are_those_of_their_definition():
+    waves = sinusoids(6, 8, 1.0).double().numpy()
+    for position in range(6):
+        for pair in range(4):
+            angle = position / 6 ** (pair / 4)
+            expected = math.sqrt(2) * np.array([math.sin(angle), math.cos(angle)])
+            assert waves[position, 2 * pair : 2 * pair + 2] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_likeness_of_sinusoids_depends_on_their_distance_alone():
+    waves = sinusoids(50, 16, 0.3).double()
+    products = waves @ waves.T
+    for distance in (0, 1, 7):
+        diagonal = products.diagonal(distance)
+        assert diagonal.numpy() == pytest.approx(diagonal[0].item(), abs=1e-5)
+    assert products[0, 0] == pytest.approx(16 * 0.3**2)
+    assert products[0, 1] > products[0, 2] > products[0, 10]
+
+
+def test_positions_of_a_masked_model_begin_as_sinusoids():
+    """From the second after the padding's, where RoBERTa's first token is; they are learned."""
+    model = build_model(tokenizer(), SHAPE, window=10, seed=1)
+    embeddings = model.base_model.embeddings
+    assert embeddings.position_embeddings.weight.shape == (12, 16)
+    assert embeddings.position_embeddings.weight.requires_grad
+    size = 2 * 0.02 * math.sqrt(768 / 16)
+    torch.testing.assert_close(
+        embeddings.position_embeddings.weight[2:].detach(), sinusoids(10, 16, size)
+    )
+    used = embeddings.create_position_ids_from_input_ids(torch.full((1, 10), 4), 1)
+    assert used.tolist() == [list(range(2, 12))]
+
+
+def test_a_masked_model_begins_as_a_unigram_model():
+    counts = np.array([0, 0, 0, 2, 500, 300, 190, 0])
+    model = build_model(tokenizer(), SHAPE, window=10, seed=1, counts=counts)
+    expected = np.log((counts + 1) / 1000)
+    assert model.lm_head.bias.detach().numpy() == pytest.approx(expected, abs=1e-6)
+    with torch.no_grad():
+        model.base_model.embeddings.word_embeddings.weight.zero_()
+    logits = model(torch.full((1, 10), 4)).logits
+    np.testing.assert_allclose(
+        logits.softmax(-1)[0, 3].detach().numpy(), (counts + 1) / 1000, rtol=1e-5
+    )
+
+
+def test_an_output_without_a_bias_takes_no_counts():
+    arguments = {"window": 10, "seed": 1, "family": "gpt2"}
+    without = build_model(tokenizer(), SHAPE, **arguments)
+    given = build_model(tokenizer(), SHAPE, **arguments, counts=np.arange(8))
+    assert torch.equal(weights(without), weights(given))
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "gpt2"])
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_hidden_states_see_the_dropout_that_was_asked(family, share):
+    shape = SHAPE.model_copy(update={"dropout": share})
+    model = build_model(tokenizer(), shape, window=10, seed=1, family=family)
+    shares = {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)}
+    assert shares - {0.0} == {share} - {0.0}
+    assert 0.0 in shares or family == "xlm-roberta"  # attention weights see none
 
 
 def test_a_family_that_is_not_built():

@@ -241,6 +241,7 @@ class Architecture(Section):
     heads: Count
     hidden: Count
     intermediate: Count
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(description="of hidden states")
 
     @model_validator(mode="after")
     def _divisible(self) -> "Architecture":

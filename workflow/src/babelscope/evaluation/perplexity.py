@@ -12,6 +12,7 @@ from babelscope.errors import BabelscopeError
 from babelscope.evaluation.resampling import bootstrap_weights
 from babelscope.models.gates import head_gates
 from babelscope.models.masked_head import Losses, example_losses
+from babelscope.models.masking import IGNORED
 from babelscope.models.modes import arithmetic, evaluating
 from babelscope.progress import progress
 from babelscope.seeds import derive_seed
@@ -128,14 +129,7 @@ def perplexity_table(
     rows = []
     for language in progress(batches, "perplexity", len(batches)):
         full = perplexity(model, batches[language], precision=precision)
-        if len(full.sums) < 2:
-            raise BabelscopeError(
-                f"There is a single test window of {language}: its perplexity has no interval.",
-                "Give the language more text, or raise articles.test.",
-            )
-        weights = bootstrap_weights(
-            len(full.sums), resamples, derive_seed(seed, "bootstrap", language)
-        )
+        weights = _resamples(len(full.sums), language, resamples, seed)
         if not masks:
             whole = {"mask": "full", "kind": "full", "mask_language": None, "draw": None}
             rows.append(whole | {"language": language} | _scores(full, None, weights))
@@ -154,22 +148,89 @@ def perplexity_table(
     return table.astype(whole_numbers | ratios | {"mask_language": "string"})
 
 
-def _scores(part: Losses, full: Losses | None, weights: np.ndarray) -> dict[str, Any]:
-    """Return the columns of one row."""
-    resampled = log_perplexities(part, weights)
-    low, high = interval(resampled)
-    ratio: tuple[float | None, ...] = (None, None, None)
-    if full is not None:
-        change = interval(resampled - log_perplexities(full, weights))
-        ratio = (math.exp(part.loss - full.loss), *change)
+def unigram_losses(batches: Iterable[Mapping[str, torch.Tensor]], counts: np.ndarray) -> Losses:
+    """Return the losses of a model that knows nothing but how frequent tokens are.
+
+    What a language model gains over it is what it learned of context.
+
+    Parameters
+    ----------
+    batches
+        Dicts with ``labels``, -100 where there is no loss.
+    counts
+        Of each token in training text, shape (vocabulary,). Each is raised by one, so that no token
+        is impossible (Laplace's rule; Jurafsky & Martin, Speech and Language Processing, chapter
+        on n-grams).
+    """
+    surprisal = np.log((counts + 1).sum()) - np.log(counts + 1)
+    sums, numbers = [], []
+    for batch in batches:
+        labels = batch["labels"].numpy()
+        predicted = labels != IGNORED
+        sums.append(np.where(predicted, surprisal[np.where(predicted, labels, 0)], 0.0).sum(axis=1))
+        numbers.append(predicted.sum(axis=1))
+    return Losses(np.concatenate(sums), np.concatenate(numbers))
+
+
+def unigram_table(
+    batches: Mapping[str, list[dict[str, torch.Tensor]]],
+    counts: Mapping[str, np.ndarray],
+    *,
+    resamples: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Score each language's unigram model on its test text.
+
+    Parameters
+    ----------
+    batches
+        Of each language: the ones that networks are scored on.
+    counts
+        Of the tokens in each language's training text, shape (vocabulary,).
+    resamples, seed
+        Of the bootstrap over examples, the same resamples as in `perplexity_table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per language: ``language, loss, perplexity, low, high, n_tokens, n_examples``.
+    """
+    rows = []
+    for language, some in batches.items():
+        losses = unigram_losses(some, counts[language])
+        weights = _resamples(len(losses.sums), language, resamples, seed)
+        rows.append({"language": language} | _absolute(losses, weights))
+    return pd.DataFrame(rows)
+
+
+def _resamples(examples: int, language: str, resamples: int, seed: int) -> np.ndarray:
+    if examples < 2:
+        raise BabelscopeError(
+            f"There is a single test window of {language}: its perplexity has no interval.",
+            "Give the language more text, or raise articles.test.",
+        )
+    return bootstrap_weights(examples, resamples, derive_seed(seed, "bootstrap", language))
+
+
+def _absolute(losses: Losses, weights: np.ndarray) -> dict[str, Any]:
+    low, high = interval(log_perplexities(losses, weights))
     return {
-        "loss": part.loss,
-        "perplexity": part.perplexity,
+        "loss": losses.loss,
+        "perplexity": losses.perplexity,
         "low": low,
         "high": high,
-        **dict(zip(("ratio", "ratio_low", "ratio_high"), ratio, strict=True)),
-        "n_tokens": int(part.counts.sum()),
-        "n_examples": len(part.counts),
-        "kept": None,
-        "heads": None,
+        "n_tokens": int(losses.counts.sum()),
+        "n_examples": len(losses.counts),
     }
+
+
+def _scores(part: Losses, full: Losses | None, weights: np.ndarray) -> dict[str, Any]:
+    """Return the columns of one row."""
+    ratio: tuple[float | None, ...] = (None, None, None)
+    if full is not None:
+        change = log_perplexities(part, weights) - log_perplexities(full, weights)
+        ratio = (math.exp(part.loss - full.loss), *interval(change))
+    absolute = _absolute(part, weights)
+    sizes = {name: absolute.pop(name) for name in ("n_tokens", "n_examples")}
+    ratios = dict(zip(("ratio", "ratio_low", "ratio_high"), ratio, strict=True))
+    return absolute | ratios | sizes | {"kept": None, "heads": None}

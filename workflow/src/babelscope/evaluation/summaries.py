@@ -220,21 +220,24 @@ def pool_logarithms(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pooled.assign(**{name: np.exp(pooled[name]) for name in scores})
 
 
-def finetuning(perplexity: pd.DataFrame) -> pd.DataFrame:
+def finetuning(perplexity: pd.DataFrame, unigram: pd.DataFrame) -> pd.DataFrame:
     """Return each language's perplexity before and after fine-tuning, seeds pooled by logarithms.
 
     Parameters
     ----------
     perplexity
         Rows of all networks; those without a mask are used.
+    unigram
+        Rows of the languages' unigram models.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``language, group, value, low, high, replicates``; `group` is ``base`` (before) or
-        ``finetuned`` (after).
+        Columns ``language, group, value, low, high, replicates``; `group` is ``unigram``, ``base``
+        (before) or ``finetuned`` (after).
     """
     full = perplexity[(perplexity["kind"] == "full") & perplexity["network"].isin(BOTH)]
+    full = pd.concat([unigram.assign(network="unigram"), full])
     full = full.assign(value=full["perplexity"], group=full["network"])
     return pool_logarithms(full, ["language", "group"])
 
@@ -324,7 +327,7 @@ def pruning_curves(trajectories: pd.DataFrame) -> pd.DataFrame:
 
 
 def before_and_after(trained: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Return the published table: one row per language, its perplexity before and after.
+    """Return the published table, perplexity before and after, beside that of a unigram model.
 
     Parameters
     ----------
@@ -336,14 +339,17 @@ def before_and_after(trained: pd.DataFrame, names: Mapping[str, str]) -> pd.Data
     Returns
     -------
     pandas.DataFrame
-        Columns ``language, name, before, before_low, before_high, after, after_low, after_high``.
+        One row per language: ``language, name``, and each with `_low` and `_high` ``unigram``,
+        ``before, after``.
     """
     table = pd.DataFrame({"language": list(names), "name": list(names.values())})
-    for network, title in zip(BOTH, ("before", "after"), strict=True):
+    for network, title in zip(("unigram", *BOTH), ("unigram", "before", "after"), strict=True):
         part = trained[trained["group"] == network].set_index("language")
         for column, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
             table[f"{title}{suffix}"] = table["language"].map(part[column])
-    return require_finite(require_finite(table, "before"), "after")
+    for title in ("unigram", "before", "after"):
+        require_finite(table, title)
+    return table
 
 
 def loss_curves(history: pd.DataFrame) -> pd.DataFrame:

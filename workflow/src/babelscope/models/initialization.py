@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import nn
@@ -27,6 +28,7 @@ from babelscope.seeds import derive_seed
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+POSITIONS = 2.0  # size of a position's starting embedding relative to a token's
 TODAY = {"gamma": "weight", "beta": "bias"}
 
 
@@ -37,6 +39,7 @@ def build_model(
     window: int,
     seed: int,
     family: str = "xlm-roberta",
+    counts: np.ndarray | None = None,
 ) -> "PreTrainedModel":
     """Return a model with random weights, its output layer tied to its embeddings.
 
@@ -45,13 +48,16 @@ def build_model(
     tokenizer
         Gives the vocabulary and the special tokens.
     architecture
-        Layers, heads and widths.
+        Layers, heads, widths and dropout.
     window
         Longest input in tokens; below them RoBERTa has two more positions, its padding.
     seed
         Of the weights. The global generator is neither used nor moved.
     family
         Whose architecture: ``xlm-roberta`` (masked) or ``gpt2`` (left to right).
+    counts
+        How often each token occurs in the training text, shape (vocabulary,). An output layer with
+        a bias begins with the logarithm of the frequencies, each count raised by one.
 
     Raises
     ------
@@ -60,11 +66,16 @@ def build_model(
 
     Notes
     -----
-    Unlike the published models', attention weights see no dropout (hidden states do, 0.1 as there):
-    on a CPU it rules out the fused attention kernel and its random numbers are drawn by one thread,
-    together a quarter of a small model's step. Weights have the published base size's scale
+    Unlike the published models', attention weights see no dropout: on a CPU it rules out the fused
+    attention kernel and its random numbers are drawn by one thread, together a quarter of a small
+    model's step. Weights have the published base size's scale
     relative to the width, 0.02 at 768: with 0.02 at 128, attention begins nearly uniform and a
     small model learns later.
+
+    An XLM-R model's positions begin as sinusoids (Vaswani et al. 2017) and are learned from there.
+    From independent random vectors, attention to neighbours must first discover which positions are
+    neighbours, and training stays near the loss of a unigram model much longer. So it does without
+    `counts`: frequencies must then be learned through the embeddings, which the output shares.
     """
     if family not in BUILT:
         raise BabelscopeError(
@@ -74,7 +85,38 @@ def build_model(
     kind, describe = BUILT[family]
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(seed)
-        return kind(describe(tokenizer, architecture, window))
+        model = kind(describe(tokenizer, architecture, window))
+    with torch.no_grad():
+        if family == "xlm-roberta":
+            positions = model.get_parameter("roberta.embeddings.position_embeddings.weight")
+            scale = POSITIONS * _scale(architecture)
+            positions[-window:] = sinusoids(window, architecture.hidden, scale)
+        bias = getattr(model.get_output_embeddings(), "bias", None)
+        if counts is not None and bias is not None:
+            bias.copy_(torch.from_numpy(np.log((counts + 1) / (counts + 1).sum())))
+    return model
+
+
+def sinusoids(positions: int, width: int, size: float) -> torch.Tensor:
+    """Return sines and cosines of positions, of wavelengths from 2 pi to 2 pi times the positions.
+
+    Parameters
+    ----------
+    positions, width
+        Shape of what is returned. The source's longest wavelength is 2 pi times 10 000, whatever
+        the number of positions.
+    size
+        Root mean square of the values.
+
+    References
+    ----------
+    Vaswani et al. 2017, Attention Is All You Need, section 3.5.
+    """
+    pairs = -(-width // 2)
+    frequencies = positions ** -(torch.arange(pairs) / pairs)
+    angles = torch.arange(positions)[:, None] * frequencies
+    waves = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
+    return math.sqrt(2) * size * waves
 
 
 def _xlm_roberta(tokenizer: Any, architecture: Architecture, window: int) -> XLMRobertaConfig:
@@ -86,7 +128,7 @@ def _xlm_roberta(tokenizer: Any, architecture: Architecture, window: int) -> XLM
         intermediate_size=architecture.intermediate,
         max_position_embeddings=window + tokenizer.pad_token_id + 1,
         type_vocab_size=1,
-        hidden_dropout_prob=0.1,
+        hidden_dropout_prob=architecture.dropout,
         attention_probs_dropout_prob=0.0,
         layer_norm_eps=1e-5,
         initializer_range=_scale(architecture),
@@ -106,8 +148,8 @@ def _gpt2(tokenizer: Any, architecture: Architecture, window: int) -> GPT2Config
         n_inner=architecture.intermediate,
         n_positions=window,
         activation_function="gelu_pytorch_tanh",  # GPT-2's in one operation, not in eight
-        embd_pdrop=0.1,
-        resid_pdrop=0.1,
+        embd_pdrop=architecture.dropout,
+        resid_pdrop=architecture.dropout,
         attn_pdrop=0.0,
         initializer_range=_scale(architecture),
         tie_word_embeddings=True,

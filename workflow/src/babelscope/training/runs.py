@@ -14,7 +14,7 @@ from babelscope.errors import BabelscopeError
 from babelscope.io import atomic, write_table
 from babelscope.tokenization.packing import check_positions, read_chunks
 from babelscope.training import checkpoints
-from babelscope.training.launching import launch, main
+from babelscope.training.launching import launch, main, placement
 
 HARMLESS = {"logging_steps", "save_steps", "max_minutes", "report_to"}  # to a resumed training
 
@@ -59,6 +59,34 @@ class Run:
     processes: int = 1
     nodes: int = 1
     threads: int = 1
+
+
+def run_of(snakemake: Any, *, model: str, seed: int) -> Run:
+    """Return the run that a rule describes.
+
+    Parameters
+    ----------
+    snakemake
+        The object that Snakemake puts into a script: inputs ``train`` and ``valid``, outputs
+        ``model`` and ``history``, parameters ``languages, checkpoints, settings, version`` and
+        ``compute``, and among the resources the settings that change nothing of the outcome.
+    model, seed
+        As in `Run`.
+    """
+    params, output = snakemake.params, snakemake.output
+    housekeeping = {key: snakemake.resources[key] for key in ("save_steps", "report_to")}
+    return Run(
+        model=model,
+        train=dict(zip(params.languages, snakemake.input.train, strict=True)),
+        valid=dict(zip(params.languages, snakemake.input.valid, strict=True)),
+        output=output.model,
+        history=output.history,
+        checkpoints=params.checkpoints,
+        settings=params.settings | housekeeping,
+        seed=seed,
+        version=params.version,
+        **placement(snakemake),
+    )
 
 
 def execute(run: Run) -> None:
