@@ -131,6 +131,7 @@ class FineTuning:
         self.folder = folder
         document = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
         self.settings = document["mlm"]["finetune"] | {
+            **{"lr": 7e-4, "warmup": 0.1, "mask_share": 0.15},
             **{"max_steps": 500, "batch_size": 4, "eval_steps": 200, "save_steps": 10000},
             **{"logging_steps": 10, "valid_examples": 6},
             **changes,

@@ -699,3 +699,10 @@ def test_published_trainings_do_not_mask_as_the_demo_does(document, overlay, sec
     published = yaml.safe_load((CONFIG / overlay).read_text("utf-8"))
     found = merged(document, published)[section[0]][section[1]]
     assert document["mlm"]["build"]["mask_share"] > found["mask_share"] == 0.15
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0])
+def test_dropout_is_a_share_below_all(document, dropout):
+    document["mlm"]["architecture"]["dropout"] = dropout
+    with pytest.raises(BabelscopeError, match=r"mlm\.architecture\.dropout"):
+        load_settings(document)

@@ -99,9 +99,12 @@ def test_a_model_that_is_here_tells_its_shape_itself(quantities, tmp_path):
 def test_training_grows_with_steps_batch_and_width(flop):
     job = make_job("finetune_mlm", seed="1")
     whole = flop(job)
-    for change in ({"max_steps": 2000}, {"batch_size": 32}, {"accumulation": 2}):
+    now = CONFIG["mlm"]["finetune"]
+    for key in ("max_steps", "batch_size", "accumulation"):
+        change = {key: 2 * now[key]}
         assert flop(job, {"mlm": {"finetune": change}}) == pytest.approx(2 * whole, rel=0.02)
-    wide = {"mlm": {"architecture": {"hidden": 256, "intermediate": 1024}}}
+    shape = CONFIG["mlm"]["architecture"]
+    wide = {"mlm": {"architecture": {key: 2 * shape[key] for key in ("hidden", "intermediate")}}}
     assert 3 * whole < flop(job, wide) < 4 * whole
     assert flop(job, {"compute": {"processes": 2}}) == pytest.approx(2 * whole, rel=0.02)
     epochs = {"mlm": {"finetune": {"epochs": 0.5, "max_steps": None}}}

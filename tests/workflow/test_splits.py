@@ -20,4 +20,5 @@ def test_no_split_finds_and_scores_a_mask():
         assert splits_read_by(rule) == set()
     for rule in ("evaluate_perplexity", "remove_heads", "measure_attention_entropy"):
         assert splits_read_by(rule) == {"test"}
+    assert splits_read_by("evaluate_unigram") == {"train", "test"}
     assert splits_read_by("finetune_mlm") == {"train", "valid"}

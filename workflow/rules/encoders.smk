@@ -206,7 +206,7 @@ rule adapt_language:
         save_steps=settings.encoders.adaptation.save_steps,
         report_to=settings.encoders.adaptation.report_to,
     params:
-        version=1,
+        version=2,
         checkpoints=checkpoints_of_encoder,
         kind=settings.encoders.kind,
         lora=section("encoders.lora"),

@@ -1,7 +1,7 @@
 """Scores of models on test text.
 
-Requires the model folders that `network_of` names, windows of test text,
-`<results>/text/chunks/{model}/{lang}/test.arrow`, and for a budget its head masks and controls. Makes
+Requires the model folders that `network_of` names, windows of training and of test text,
+`<results>/text/chunks/{model}/{lang}/{train,test}.arrow`, and for a budget its head masks and controls. Makes
 `<results>/scores/perplexity/{model}/{network}/s{seed}/{masks}.parquet`, and of windows of training text
 `<results>/scores/unigram/{model}.parquet`.
 """
@@ -52,8 +52,8 @@ rule evaluate_unigram:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=doubling(4000),
-        runtime=doubling(60),
+        mem_mb=doubling(1000),
+        runtime=doubling(30),
     params:
         version=1,
         languages=LANGS,

@@ -49,7 +49,7 @@ rule build_base_model:
 
 
 rule initialize_model:
-    """The same architecture with random weights: what training did not bring."""
+    """The same architecture with random weights, as it prescribes them."""
     input:
         model=base_of,
     output:

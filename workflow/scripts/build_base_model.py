@@ -6,7 +6,7 @@ from babelscope.config import Architecture
 from babelscope.jobs import job
 from babelscope.models.initialization import build_model
 from babelscope.models.loading import load_tokenizer
-from babelscope.tokenization.packing import count_tokens
+from babelscope.tokenization.frequencies import count_tokens
 from babelscope.training.runs import execute, run_of
 
 with job(snakemake):

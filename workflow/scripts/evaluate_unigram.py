@@ -5,7 +5,8 @@ from babelscope.evaluation.perplexity import unigram_table
 from babelscope.io import write_table
 from babelscope.jobs import job
 from babelscope.models.loading import load_tokenizer
-from babelscope.tokenization.packing import count_tokens
+from babelscope.tokenization.frequencies import count_tokens
+from babelscope.tokenization.matching import vocabulary_size
 from babelscope.training.data import masking_of
 
 with job(snakemake):
@@ -20,7 +21,7 @@ with job(snakemake):
         seed=settings["seed"],
     )
     counts = {
-        language: count_tokens([path], masking.vocab_size, masking.special_ids)
+        language: count_tokens([path], vocabulary_size(tokenizer), masking.special_ids)
         for language, path in zip(languages, snakemake.input.train, strict=True)
     }
     table = unigram_table(batches, counts, resamples=settings["bootstrap"], seed=settings["seed"])

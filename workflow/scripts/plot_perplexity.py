@@ -10,8 +10,9 @@ from babelscope.plotting.style import save_figure
 with job(snakemake):
     languages = snakemake.params.languages
 
-    shown = read_table(snakemake.input.finetuning)
     groups = {"base": "before fine-tuning", "finetuned": "after fine-tuning"}
+    shown = read_table(snakemake.input.finetuning)
+    shown = shown[shown["group"].isin(groups)]
     figure = grouped_bars(shown, languages, groups=groups, ylabel="perplexity")
     save_figure(figure, shown, snakemake.output.finetuning)
 

@@ -74,15 +74,28 @@ def test_a_text_keeps_its_states_and_tokens_their_scores(make_model, shuffle, fa
 
 
 @pytest.mark.parametrize("family", ["bert+head", "xlm-roberta+head"])
-def test_new_tokens_have_no_bias(make_model, shuffle, family):
+def test_new_tokens_have_the_mean_bias_of_those_that_stay(make_model, shuffle, family):
     model = build(make_model, family)
     matched, _ = shuffle
+    with torch.no_grad():
+        model.get_output_embeddings().bias.copy_(torch.arange(OLD) - 9.0)
     before = model.get_output_embeddings().bias.detach().clone()
+    matched = np.where(matched % 2, matched, -1)  # even ones are new, too
+    matched[3] = matched.max()
     replace_vocabulary(model, tokenizer(112), np.zeros((112, WIDTH)), matched)
     bias = model.get_output_embeddings().bias
     assert bias.shape == (112,)
-    assert bias[100:].eq(0).all()
-    torch.testing.assert_close(bias[:100], before[matched[:100]])
+    stay = matched >= 0
+    torch.testing.assert_close(bias[~stay], before[matched[stay]].mean().expand((~stay).sum()))
+    torch.testing.assert_close(bias[stay], before[matched[stay]])
+
+
+def test_where_no_token_stays_all_have_the_mean_bias(make_model):
+    model = build(make_model, "bert+head")
+    with torch.no_grad():
+        model.get_output_embeddings().bias.fill_(-7.0)
+    replace_vocabulary(model, tokenizer(60), np.ones((60, WIDTH)), np.full(60, -1))
+    assert model.get_output_embeddings().bias.eq(-7).all()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

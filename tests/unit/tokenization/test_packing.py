@@ -11,7 +11,6 @@ from babelscope.errors import BabelscopeError
 from babelscope.io import write_jsonl
 from babelscope.tokenization.packing import (
     check_positions,
-    count_tokens,
     load_packing_tokenizer,
     pack_chunks,
     pack_file,
@@ -115,18 +114,6 @@ def test_datasets_reads_the_file(tmp_path):
 def test_an_empty_file_of_chunks(tmp_path):
     assert write_chunks(tmp_path / "x.arrow", [], 8, 100) == 0
     assert read_chunks(tmp_path / "x.arrow").shape == (0, 8)
-
-
-def test_tokens_are_counted_in_all_files_but_special_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr("babelscope.tokenization.packing.COUNTED", 4)
-    rng = np.random.default_rng(2)
-    parts = [rng.integers(0, 6, (n, 8)).astype(np.int32) for n in (3, 11, 0)]
-    paths = [tmp_path / f"{number}.arrow" for number in range(3)]
-    for path, part in zip(paths, parts, strict=True):
-        write_chunks(path, [part], 8, 9)
-    tokens = [token for part in parts for token in part.ravel().tolist()]
-    expected = [0 if token in (0, 3) else tokens.count(token) for token in range(9)]
-    assert count_tokens(paths, 9, [0, 3]).tolist() == expected
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -17,6 +17,7 @@ from babelscope.models.modes import arithmetic, evaluating
 from babelscope.progress import progress
 from babelscope.seeds import derive_seed
 from babelscope.subnetworks.masks import HeadMask
+from babelscope.tokenization.frequencies import log_frequencies
 
 
 def perplexity(
@@ -158,11 +159,10 @@ def unigram_losses(batches: Iterable[Mapping[str, torch.Tensor]], counts: np.nda
     batches
         Dicts with ``labels``, -100 where there is no loss.
     counts
-        Of each token in training text, shape (vocabulary,). Each is raised by one, so that no token
-        is impossible (Laplace's rule; Jurafsky & Martin, Speech and Language Processing, chapter
-        on n-grams).
+        Of each token in training text, shape (vocabulary,); smoothed as in
+        :func:`~babelscope.tokenization.frequencies.log_frequencies`.
     """
-    surprisal = np.log((counts + 1).sum()) - np.log(counts + 1)
+    surprisal = -log_frequencies(counts)
     sums, numbers = [], []
     for batch in batches:
         labels = batch["labels"].numpy()
@@ -194,12 +194,17 @@ def unigram_table(
     -------
     pandas.DataFrame
         One row per language: ``language, loss, perplexity, low, high, n_tokens, n_examples``.
+
+    Raises
+    ------
+    BabelscopeError
+        If a language has a single example, whose resamples are all alike.
     """
     rows = []
     for language, some in batches.items():
         losses = unigram_losses(some, counts[language])
         weights = _resamples(len(losses.sums), language, resamples, seed)
-        rows.append({"language": language} | _absolute(losses, weights))
+        rows.append({"language": language} | _absolute(losses, weights) | _sizes(losses))
     return pd.DataFrame(rows)
 
 
@@ -219,9 +224,11 @@ def _absolute(losses: Losses, weights: np.ndarray) -> dict[str, Any]:
         "perplexity": losses.perplexity,
         "low": low,
         "high": high,
-        "n_tokens": int(losses.counts.sum()),
-        "n_examples": len(losses.counts),
     }
+
+
+def _sizes(losses: Losses) -> dict[str, Any]:
+    return {"n_tokens": int(losses.counts.sum()), "n_examples": len(losses.counts)}
 
 
 def _scores(part: Losses, full: Losses | None, weights: np.ndarray) -> dict[str, Any]:
@@ -230,7 +237,5 @@ def _scores(part: Losses, full: Losses | None, weights: np.ndarray) -> dict[str,
     if full is not None:
         change = log_perplexities(part, weights) - log_perplexities(full, weights)
         ratio = (math.exp(part.loss - full.loss), *interval(change))
-    absolute = _absolute(part, weights)
-    sizes = {name: absolute.pop(name) for name in ("n_tokens", "n_examples")}
     ratios = dict(zip(("ratio", "ratio_low", "ratio_high"), ratio, strict=True))
-    return absolute | ratios | sizes | {"kept": None, "heads": None}
+    return _absolute(part, weights) | ratios | _sizes(part) | {"kept": None, "heads": None}

@@ -327,7 +327,7 @@ def pruning_curves(trajectories: pd.DataFrame) -> pd.DataFrame:
 
 
 def before_and_after(trained: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Return the published table, perplexity before and after, beside that of a unigram model.
+    """Return the published table of perplexities before and after, and those of unigram models.
 
     Parameters
     ----------

@@ -24,6 +24,7 @@ from babelscope.config import Architecture
 from babelscope.errors import BabelscopeError
 from babelscope.models.anatomy import CAUSAL
 from babelscope.seeds import derive_seed
+from babelscope.tokenization.frequencies import log_frequencies
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,7 +58,7 @@ def build_model(
         Whose architecture: ``xlm-roberta`` (masked) or ``gpt2`` (left to right).
     counts
         How often each token occurs in the training text, shape (vocabulary,). An output layer with
-        a bias begins with the logarithm of the frequencies, each count raised by one.
+        a bias begins with the logarithm of its probability in a unigram model.
 
     Raises
     ------
@@ -74,8 +75,9 @@ def build_model(
 
     An XLM-R model's positions begin as sinusoids (Vaswani et al. 2017) and are learned from there.
     From independent random vectors, attention to neighbours must first discover which positions are
-    neighbours, and training stays near the loss of a unigram model much longer. So it does without
-    `counts`: frequencies must then be learned through the embeddings, which the output shares.
+    neighbours, and training stays near the loss of a unigram model much longer. It also does where
+    `counts` are not given, since frequencies must then be learned through the embeddings, which the
+    output shares.
     """
     if family not in BUILT:
         raise BabelscopeError(
@@ -93,12 +95,12 @@ def build_model(
             positions[-window:] = sinusoids(window, architecture.hidden, scale)
         bias = getattr(model.get_output_embeddings(), "bias", None)
         if counts is not None and bias is not None:
-            bias.copy_(torch.from_numpy(np.log((counts + 1) / (counts + 1).sum())))
+            bias.copy_(torch.from_numpy(log_frequencies(counts)))
     return model
 
 
 def sinusoids(positions: int, width: int, size: float) -> torch.Tensor:
-    """Return sines and cosines of positions, of wavelengths from 2 pi to 2 pi times the positions.
+    """Return sines and cosines of positions, of wavelengths from 2 pi to below 2 pi times them all.
 
     Parameters
     ----------
@@ -106,7 +108,7 @@ def sinusoids(positions: int, width: int, size: float) -> torch.Tensor:
         Shape of what is returned. The source's longest wavelength is 2 pi times 10 000, whatever
         the number of positions.
     size
-        Root mean square of the values.
+        Root mean square of the values of a position, exactly where `width` is even.
 
     References
     ----------
@@ -172,9 +174,10 @@ BUILT: dict[str, tuple[Any, Any]] = {  # by family, the class and what makes its
 def randomize_model(folder: str | Path, *, seed: int) -> "PreTrainedModel":
     """Return a model of a saved model's architecture with random weights, in eval mode.
 
-    Only its configuration is read. The weights are drawn as the architecture prescribes, from a
-    seed of their own: with that of :func:`build_model` they would be the ones that a built model's
-    training began with, and resemble what it ended with.
+    Only its configuration is read: the sinusoids and frequencies that :func:`build_model` begins
+    with are not there. The weights are drawn as the architecture prescribes, from a seed of their
+    own: with that of :func:`build_model` they would be the ones that a built model's training began
+    with, and resemble what it ended with.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     kind = AutoModelForCausalLM if config.model_type in CAUSAL else AutoModelForMaskedLM

@@ -22,8 +22,9 @@ def replace_vocabulary(
     """Give a transformers model the vocabulary of another tokenizer, in place.
 
     Modules stay what they are, so embeddings that are scaled still are, and an output layer that
-    is tied to the embeddings stays tied. The output's bias follows tokens to their new ids and is 0
-    for new ones. The configuration gets the new size and special ids.
+    is tied to the embeddings stays tied. The output's bias follows tokens to their new ids; new
+    ones get the mean of theirs, since 0 would let them outdo all others where a bias holds how
+    frequent tokens are. The configuration gets the new size and special ids.
 
     Parameters
     ----------
@@ -61,7 +62,9 @@ def replace_vocabulary(
         weight = nn.Parameter(new.to(old, copy=True), requires_grad=old.requires_grad)
         bias = getattr(output, "bias", None)
         if bias is not None:
-            moved = torch.where(same < 0, 0, bias.cpu()[same.clamp_min(0)])
+            before = bias.cpu()
+            known = before[same[same >= 0]] if bool((same >= 0).any()) else before
+            moved = torch.where(same < 0, known.mean(), before[same.clamp_min(0)])
             _put(model, bias, nn.Parameter(moved.to(bias), requires_grad=bias.requires_grad))
     for module in _put(model, old, weight):
         if isinstance(module, nn.Embedding):

@@ -17,7 +17,6 @@ from babelscope.progress import progress
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-COUNTED = 4096  # windows counted together; bounds memory
 DOCUMENTS = 512  # tokenized together; bounds memory, and large enough to keep all threads busy
 
 
@@ -291,32 +290,6 @@ def read_chunks(path: str | Path) -> np.ndarray:
         ) from error
     values = column.values.to_numpy(zero_copy_only=True)
     return values.reshape(len(column), column.type.list_size)
-
-
-def count_tokens(paths: Iterable[str | Path], size: int, special_ids: Iterable[int]) -> np.ndarray:
-    """Return how often each token occurs in files of windows, special tokens never.
-
-    Parameters
-    ----------
-    paths
-        Files of :func:`write_chunks`.
-    size
-        Of the vocabulary.
-    special_ids
-        Tokens that stand at the ends of windows, or are never predicted.
-
-    Returns
-    -------
-    np.ndarray
-        int64, shape (size,).
-    """
-    counts = np.zeros(size, np.int64)
-    for path in paths:
-        chunks = read_chunks(path)
-        for start in range(0, len(chunks), COUNTED):
-            counts += np.bincount(chunks[start : start + COUNTED].ravel(), minlength=size)
-    counts[list(special_ids)] = 0
-    return counts
 
 
 def pack_file(
