@@ -706,3 +706,9 @@ def test_dropout_is_a_share_below_all(document, dropout):
     document["mlm"]["architecture"]["dropout"] = dropout
     with pytest.raises(BabelscopeError, match=r"mlm\.architecture\.dropout"):
         load_settings(document)
+
+
+def test_sinusoids_are_for_masked_models(document):
+    document["alignment"]["architecture"]["positions"] = 1.0
+    with pytest.raises(BabelscopeError, match=r"alignment: .*positions must be null"):
+        load_settings(document)

@@ -193,7 +193,9 @@ def test_jobs_that_are_done_tell_what_they_took(tmp_path, quantities):
     assert (whole.jobs, whole.left, whole.took) == (2, 1, pytest.approx(0.01))
     assert whole.cpu == pytest.approx(Clock(quantities(), "a100").time(left).cpu / 3600)
     text = plan.report(found, graph, known, "a100")
-    assert re.search(r"done: 1 of 2 jobs, 0.010 CPU-hours, [78].\d times what is expected here", text)
+    assert re.search(
+        r"done: 1 of 2 jobs, 0.010 CPU-hours, [78].\d times what is expected here", text
+    )
     assert re.search(r"left: 1 jobs, 0.0\d\d CPU-hours\n", text)
     assert re.search(r"study tickets +1 +- ", text)
     sizes = [4 * one.shape("demo-xlmr").parameters / 1e9 for one in (known,)]

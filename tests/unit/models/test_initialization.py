@@ -17,7 +17,7 @@ from babelscope.models.initialization import (
 )
 from babelscope.tokenization.frequencies import log_frequencies
 
-SHAPE = Architecture(layers=3, heads=2, hidden=16, intermediate=24, dropout=0.1)
+SHAPE = Architecture(layers=3, heads=2, hidden=16, intermediate=24, dropout=0.1, positions=2.0)
 
 
 def tokenizer():
@@ -64,14 +64,12 @@ def test_a_built_gpt2_computes_what_the_published_one_does():
 
 
 def test_small_models_have_the_scale_of_wide_ones():
-    shape = Architecture(layers=1, heads=4, hidden=192, intermediate=200, dropout=0.1)
+    shape = Architecture(
+        layers=1, heads=4, hidden=192, intermediate=200, dropout=0.1, positions=None
+    )
     for family in ("xlm-roberta", "gpt2"):
         model = build_model(tokenizer(), shape, window=500, seed=1, family=family)
-        spread = max(
-            parameter.std().item()
-            for name, parameter in model.named_parameters()
-            if "position_embeddings" not in name  # sinusoids
-        )
+        spread = max(parameter.std().item() for parameter in model.parameters())
         assert spread == pytest.approx(0.04, rel=0.05)
 
 
@@ -106,6 +104,15 @@ def test_positions_of_a_masked_model_begin_as_sinusoids():
     )
     used = embeddings.create_position_ids_from_input_ids(torch.full((1, 10), 4), 1)
     assert used.tolist() == [list(range(2, 12))]
+
+
+def test_positions_may_begin_at_random():
+    shape = SHAPE.model_copy(update={"positions": None, "hidden": 200})
+    model = build_model(tokenizer(), shape, window=300, seed=1)
+    positions = model.base_model.embeddings.position_embeddings.weight[2:].detach()
+    assert positions.std().item() == pytest.approx(0.02 * math.sqrt(768 / 200), rel=0.02)
+    neighbours = (positions[1:] * positions[:-1]).sum(1) / positions[0].square().sum()
+    assert abs(neighbours.mean().item()) < 0.05
 
 
 def test_a_masked_model_begins_as_a_unigram_model():

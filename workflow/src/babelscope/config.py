@@ -242,6 +242,10 @@ class Architecture(Section):
     hidden: Count
     intermediate: Count
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(description="of hidden states")
+    positions: Annotated[float, Field(gt=0)] | None = Field(
+        description="size of the sinusoids that a masked model's positions begin with, relative to"
+        " a token's embedding; null: they begin at random, as other weights"
+    )
 
     @model_validator(mode="after")
     def _divisible(self) -> "Architecture":
@@ -719,6 +723,12 @@ class Alignment(Section):
     def _has_samples(self) -> "Alignment":
         if not self.instructions and not self.translations:
             raise ValueError("instructions or translations must name a corpus to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _begins_at_random(self) -> "Alignment":
+        if self.architecture.positions is not None:
+            raise ValueError("architecture.positions must be null: only a masked model has them")
         return self
 
 

@@ -29,7 +29,6 @@ from babelscope.tokenization.frequencies import log_frequencies
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-POSITIONS = 2.0  # size of a position's starting embedding relative to a token's
 TODAY = {"gamma": "weight", "beta": "bias"}
 
 
@@ -49,7 +48,7 @@ def build_model(
     tokenizer
         Gives the vocabulary and the special tokens.
     architecture
-        Layers, heads, widths and dropout.
+        Layers, heads, widths, dropout, and what positions begin with.
     window
         Longest input in tokens; below them RoBERTa has two more positions, its padding.
     seed
@@ -73,11 +72,11 @@ def build_model(
     relative to the width, 0.02 at 768: with 0.02 at 128, attention begins nearly uniform and a
     small model learns later.
 
-    An XLM-R model's positions begin as sinusoids (Vaswani et al. 2017) and are learned from there.
-    From independent random vectors, attention to neighbours must first discover which positions are
-    neighbours, and training stays near the loss of a unigram model much longer. It also does where
-    `counts` are not given, since frequencies must then be learned through the embeddings, which the
-    output shares.
+    An XLM-R model's positions may begin as sinusoids (Vaswani et al. 2017) and are learned from
+    there. From independent random vectors, attention to neighbours must first discover which
+    positions are neighbours, and a small model stays near the loss of a unigram model much longer.
+    It also does where `counts` are not given, since frequencies must then be learned through the
+    embeddings, which the output shares.
     """
     if family not in BUILT:
         raise BabelscopeError(
@@ -89,9 +88,9 @@ def build_model(
         torch.default_generator.manual_seed(seed)
         model = kind(describe(tokenizer, architecture, window))
     with torch.no_grad():
-        if family == "xlm-roberta":
+        if family == "xlm-roberta" and architecture.positions is not None:
             positions = model.get_parameter("roberta.embeddings.position_embeddings.weight")
-            scale = POSITIONS * _scale(architecture)
+            scale = architecture.positions * _scale(architecture)
             positions[-window:] = sinusoids(window, architecture.hidden, scale)
         bias = getattr(model.get_output_embeddings(), "bias", None)
         if counts is not None and bias is not None:
