@@ -24,6 +24,10 @@ def test_new_kinds_of_tokens_are_as_likely_as_they_have_been():
     assert found.sum() == pytest.approx(1)
 
 
+def test_without_text_all_tokens_are_as_likely():
+    assert np.exp(log_frequencies(np.zeros(4, np.int64))) == pytest.approx([0.25] * 4)
+
+
 def test_a_large_vocabulary_takes_little_from_what_was_seen():
     counts = np.zeros(250_000)
     counts[:10] = 100

@@ -48,7 +48,7 @@ def log_frequencies(counts: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     counts
-        Shape (vocabulary,), not all 0.
+        Shape (vocabulary,). Where all are 0, all tokens are as likely.
     """
-    kinds = np.count_nonzero(counts)
+    kinds = max(np.count_nonzero(counts), 1)
     return np.log(counts + kinds / len(counts)) - np.log(counts.sum() + kinds)
