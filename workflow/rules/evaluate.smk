@@ -48,11 +48,12 @@ rule evaluate_unigram:
         "<logs>/evaluate_unigram/{model}.log",
     benchmark:
         "<benchmarks>/evaluate_unigram/{model}.tsv"
+    retries: 1
     conda:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=doubling(1000),
+        mem_mb=doubling(2000),
         runtime=doubling(30),
     params:
         version=1,
