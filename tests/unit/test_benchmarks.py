@@ -10,7 +10,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Not there where the GPU benchmarks run, and not to be imported by them.
-ABSENT = ("pydantic", "zstandard", "datasets", "scipy", "faiss", "gudhi", "snakemake")
+ABSENT = (
+    "pydantic",
+    "pyarrow",
+    "zstandard",
+    "datasets",
+    "scipy",
+    "faiss",
+    "gudhi",
+    "snakemake",
+)
 
 
 NAMES = [

@@ -210,6 +210,22 @@ def test_wandb_that_is_not_installed(run, monkeypatch):
         execute(run("one", report_to="wandb"))
 
 
+def test_a_process_uses_one_gpu_of_all_that_it_sees(run, monkeypatch, tmp_path):
+    """Trainer would give each of them a batch, and so take the stream twice as fast as it is."""
+    from babelscope.config import Training
+
+    class SeesTwo(mlm.TrainingArguments):
+        def __init__(self, **options):
+            here = {"use_cpu": False, "tf32": None, "dataloader_pin_memory": False}
+            super().__init__(**options | here)
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(mlm, "TrainingArguments", SeesTwo)
+    settings = Training.model_validate(run("one").settings)
+    arguments = mlm._arguments(settings, tmp_path, 1, "cpu", "float32")
+    assert arguments.train_batch_size == settings.batch_size
+
+
 def test_steps(run):
     from babelscope.config import Training
 

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from babelscope.tokenization.packing import read_chunks
-
 BLOCK = 4096  # windows counted together; bounds memory
 
 
@@ -27,6 +25,8 @@ def count_tokens(paths: Iterable[str | Path], size: int, special_ids: Iterable[i
     np.ndarray
         int64, shape (size,).
     """
+    from babelscope.tokenization.packing import read_chunks  # needs pyarrow; perplexity does not
+
     counts = np.zeros(size, np.int64)
     for path in paths:
         chunks = read_chunks(path)

@@ -470,7 +470,7 @@ def _arguments(
     settings: CausalTraining, folder: str | Path, seed: int, device: str, precision: str
 ) -> TrainingArguments:
     gpu = device == "cuda"
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulation,
@@ -495,6 +495,9 @@ def _arguments(
         dataloader_pin_memory=gpu,
         ddp_find_unused_parameters=False,
     )
+    # A process has one GPU. Of all that it sees, Trainer would split a batch over, and make it larger.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def _reporters(report_to: str, reports: str | Path | None) -> list[Any]:
