@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.colors import to_rgb
 
 from babelscope.plotting import style
@@ -81,6 +82,53 @@ def test_every_language_has_a_colour_and_a_marker_of_its_own(request):
     for one, other in itertools.combinations(rows, 2):
         distance = np.abs(np.subtract(to_rgb(one["colour"]), to_rgb(other["colour"]))).max()
         assert distance > 0.1, (one["code"], other["code"])
+
+
+# What a colour becomes without the cones of one kind, in linear RGB: Machado, Oliveira & Fernandes
+# 2009, A Physiologically-based Model for Simulation of Color Vision Deficiency, severity 1.
+COLOUR_VISION = {
+    "all cones": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+TO_XYZ = np.array(
+    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+)  # of sRGB
+
+
+def seen(colour: str, vision: str) -> np.ndarray:
+    """Return how a colour looks, in CIELAB, where a difference of about 2 is just noticed."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    left = TO_XYZ @ np.clip(COLOUR_VISION[vision] @ linear, 0, 1) / TO_XYZ.sum(axis=1)
+    x, y, z = np.where(left > 216 / 24389, np.cbrt(left), (24389 / 27 * left + 16) / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("vision", COLOUR_VISION)
+def test_languages_of_a_study_are_told_apart_without_cones_of_a_kind(vision, request):
+    folder = request.config.rootpath / "config"
+    with (folder / "languages.tsv").open(encoding="utf-8") as file:
+        colours = {row["code"]: row["colour"] for row in csv.DictReader(file, delimiter="\t")}
+    files = [*folder.glob("*.yaml"), *folder.glob("paper/*.yaml")]
+    studies = [yaml.safe_load(path.read_text("utf-8")) for path in files]
+    for study in studies:
+        for one, other in itertools.combinations(study.get("languages", []), 2):
+            difference = seen(colours[one], vision) - seen(colours[other], vision)
+            assert np.linalg.norm(difference) > 10, (one, other)
 
 
 def test_figures_need_no_display_and_no_model():
