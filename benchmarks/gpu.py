@@ -1,4 +1,4 @@
-"""Every GPU measurement and GPU-against-CPU check of the project in one command.
+"""Every GPU measurement of the project, and checks against the CPU, in one command.
 
 ``python benchmarks/gpu.py`` from the root of a clone: no installation, network or Snakemake, only
 torch, transformers, numpy, pandas and safetensors. ``--quick --device cpu`` runs all of it tiny.
@@ -6,7 +6,8 @@ torch, transformers, numpy, pandas and safetensors. ``--quick --device cpu`` run
 Each thing is measured beside the plain way of the field on the same input in the same run, and
 computed at a small size on the GPU and on the CPU in float32, which must agree. Shares of the peak
 are useful arithmetic (matrix products, nothing recomputed) over the rate of one large bf16 matrix
-product on this device, measured first.
+product on this device, measured first. What needs more packages, loops of training that resume
+and modular encoders, is checked against the CPU by ``python -m pytest -m gpu``.
 """
 
 import argparse
