@@ -99,6 +99,32 @@ HEADS_TABLES = [
     "typology",
     "typology_points",
 ]
+# By comparison, how figures are named and labelled that show it.
+HEADS_COMPARED = {
+    "shuffled": ("shuffled_pairs", "pivot against shuffled sentences of others"),
+    "random": ("against_random_model", "fine-tuned against a random model"),
+    "languages": ("pivot_vs_others", "pivot against other languages"),
+    "own": ("full_vs_own_subnetwork", "full model against own subnetwork"),
+    "others": (
+        "pivot_full_vs_other_subnetworks",
+        "pivot in the full model against the others' subnetworks",
+    ),
+    "subnetworks": (
+        "pivot_subnetwork_vs_other_subnetworks",
+        "pivot's subnetwork against the others' subnetworks",
+    ),
+    "pivot-subnetwork": (
+        "pivot_subnetwork_vs_other_languages",
+        "from the pivot's subnetwork to other languages",
+    ),
+}
+MEASURE_NAMES = {"rsa": "RSA"}  # as far as they differ from those of files
+MEASURE_FIGURES = {  # what each shows: measure and comparison
+    f"{measure}_{HEADS_COMPARED[comparison][0]}": (measure, comparison)
+    for measure, comparisons in HEAD_MEASURES.items()
+    if measure != "cka"
+    for comparison in comparisons
+}
 HEADS_FIGURES = {  # by the rule that draws them
     "budget": [
         "head_masks",
@@ -122,17 +148,7 @@ HEADS_FIGURES = {  # by the rule that draws them
         "cka_difference_full_vs_subnetworks",
         "cka_difference_pivot_subnetwork",
     ],
-    "measures": [
-        "rsa_pivot_vs_others",
-        "rsa_full_vs_own_subnetwork",
-        "rsa_pivot_full_vs_other_subnetworks",
-        "isomorphism_pivot_vs_others",
-        "isomorphism_full_vs_own_subnetwork",
-        "isomorphism_pivot_full_vs_other_subnetworks",
-        "retrieval_pivot_vs_others",
-        "retrieval_pivot_full_vs_other_subnetworks",
-        "retrieval_pivot_subnetwork_vs_other_languages",
-    ],
+    "measures": list(MEASURE_FIGURES),
     "typology": ["token_overlap", "cka_and_typology", "cka_and_typology_by_layer"],
 }
 TICKET_TABLES = [

@@ -62,7 +62,8 @@ rule compute_rsa:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=doubling(2000),
+        # of each side the similarities of all pairs of sentences
+        mem_mb=doubling(max(2000, settings.parallel.max_sentences**2 // 5000)),
         runtime=doubling(60),
     params:
         code=digest(
@@ -194,6 +195,7 @@ rule compute_typology:
     input:
         similarity="<results>/similarity/{model}/s{seed}/{corpus}/languages/cka.parquet",
         overlap="<results>/scores/token_overlap/{model}/{corpus}.parquet",
+        pairs="<results>/scores/token_overlap/{model}/{corpus}.pairs.parquet",
     output:
         scores="<results>/scores/typology/{model}/s{seed}/{corpus}.parquet",
         points="<results>/scores/typology/{model}/s{seed}/{corpus}.points.parquet",

@@ -583,6 +583,7 @@ rule plot_cka:
             },
             {"own": "own"},
             {"random": "random"},
+            {"shuffled": "shuffled"},
         ],
         differences={
             "less_subnetworks": ["subnetworks", "full model − subnetworks"],
@@ -597,77 +598,18 @@ rule plot_measures:
     input:
         similarity="<results>/tables/heads/{model}/similarity.parquet",
     output:
-        rsa_languages=report(
-            "<results>/figures/heads/{model}/rsa_pivot_vs_others.png",
-            caption="../report/rsa.rst",
-            category="Other measures",
-            subcategory="{model}",
-            labels={"figure": "RSA: pivot against other languages"},
-        ),
-        rsa_own=report(
-            "<results>/figures/heads/{model}/rsa_full_vs_own_subnetwork.png",
-            caption="../report/rsa.rst",
-            category="Other measures",
-            subcategory="{model}",
-            labels={"figure": "RSA: full model against own subnetwork"},
-        ),
-        rsa_others=report(
-            "<results>/figures/heads/{model}/rsa_pivot_full_vs_other_subnetworks.png",
-            caption="../report/rsa.rst",
-            category="Other measures",
-            subcategory="{model}",
-            labels={
-                "figure": "RSA: pivot in the full model against the others' subnetworks"
-            },
-        ),
-        isomorphism_languages=report(
-            "<results>/figures/heads/{model}/isomorphism_pivot_vs_others.png",
-            caption="../report/isomorphism.rst",
-            category="Other measures",
-            subcategory="{model}",
-            labels={"figure": "isomorphism: pivot against other languages"},
-        ),
-        isomorphism_own=report(
-            "<results>/figures/heads/{model}/isomorphism_full_vs_own_subnetwork.png",
-            caption="../report/isomorphism.rst",
-            category="Other measures",
-            subcategory="{model}",
-            labels={"figure": "isomorphism: full model against own subnetwork"},
-        ),
-        isomorphism_others=report(
-            "<results>/figures/heads/{model}/isomorphism_pivot_full_vs_other_subnetworks.png",
-            caption="../report/isomorphism.rst",
-            category="Other measures",
-            subcategory="{model}",
-            labels={
-                "figure": "isomorphism: pivot in the full model against the others' subnetworks"
-            },
-        ),
-        retrieval_languages=report(
-            "<results>/figures/heads/{model}/retrieval_pivot_vs_others.png",
-            caption="../report/retrieval.rst",
-            category="Other measures",
-            subcategory="{model}",
-            labels={"figure": "retrieval: pivot against other languages"},
-        ),
-        retrieval_others=report(
-            "<results>/figures/heads/{model}/retrieval_pivot_full_vs_other_subnetworks.png",
-            caption="../report/retrieval.rst",
-            category="Other measures",
-            subcategory="{model}",
-            labels={
-                "figure": "retrieval: pivot in the full model against the others' subnetworks"
-            },
-        ),
-        retrieval_pivot_subnetwork=report(
-            "<results>/figures/heads/{model}/retrieval_pivot_subnetwork_vs_other_languages.png",
-            caption="../report/retrieval.rst",
-            category="Other measures",
-            subcategory="{model}",
-            labels={
-                "figure": "retrieval: from the pivot's subnetwork to other languages"
-            },
-        ),
+        **{
+            figure: report(
+                f"<results>/figures/heads/{{model}}/{figure}.png",
+                caption=f"../report/{measure}.rst",
+                category="Other measures",
+                subcategory="{model}",
+                labels={
+                    "figure": f"{MEASURE_NAMES.get(measure, measure)}: {HEADS_COMPARED[comparison][1]}"
+                },
+            )
+            for figure, (measure, comparison) in MEASURE_FIGURES.items()
+        },
         beside=expand(
             "<results>/figures/heads/{{model}}/{figure}.{kind}",
             figure=HEADS_FIGURES["measures"],
@@ -693,17 +635,7 @@ rule plot_measures:
         rows=shown_similarities(),
         pivot=settings.pivot,
         languages=shown_languages(),
-        figures={
-            "rsa_languages": ["rsa", "languages"],
-            "rsa_own": ["rsa", "own"],
-            "rsa_others": ["rsa", "others"],
-            "isomorphism_languages": ["isomorphism", "languages"],
-            "isomorphism_own": ["isomorphism", "own"],
-            "isomorphism_others": ["isomorphism", "others"],
-            "retrieval_languages": ["retrieval", "languages"],
-            "retrieval_others": ["retrieval", "others"],
-            "retrieval_pivot_subnetwork": ["retrieval", "pivot-subnetwork"],
-        },
+        figures=MEASURE_FIGURES,
     script:
         "../scripts/plot_measures.py"
 
@@ -771,14 +703,17 @@ rule plot_typology:
         },
         axes={
             "syntactic_distance": "syntactic distance",
+            "shared_types": "types that both use (%)",
             "token_overlap": "types shared with {pivot} (%)",
         },
         tested={
             "syntactic_distance": "Mantel test",
+            "shared_types": "Mantel test",
             "token_overlap": "permutation test",
         },
         predictors={
             "syntactic_distance": "syntactic distance,\nall pairs",
+            "shared_types": "shared types,\nall pairs",
             "syntactic_distance_pivot": "syntactic distance,\npairs with {pivot}",
             "token_overlap": "shared types,\npairs with {pivot}",
         },

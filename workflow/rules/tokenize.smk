@@ -3,7 +3,8 @@
 Requires the splits of every language, `<results>/text/splits/{lang}/{split}.jsonl.zst`, and parallel
 text, `<results>/text/parallel/{corpus}.parquet`. Makes `<results>/tokenizers/{model}` for the models
 that are built here, `<results>/text/chunks/{model}/{lang}/{split}.arrow` and
-`<results>/scores/token_overlap/{model}/{corpus}.parquet`.
+`<results>/scores/token_overlap/{model}/{corpus}.parquet`, with the pivot, and
+`<results>/scores/token_overlap/{model}/{corpus}.pairs.parquet`, of all pairs.
 """
 
 
@@ -22,7 +23,7 @@ rule train_tokenizer:
     retries: 1
     conda:
         "../../envs/text.yaml"
-    threads: 2
+    threads: 4  # as many as sentencepiece takes, whatever there are
     resources:
         mem_mb=doubling(2000),
         runtime=doubling(120),
@@ -66,12 +67,13 @@ rule pack_chunks:
 
 
 rule measure_token_overlap:
-    """Share of each language's tokens that the pivot also uses, by sentence and by corpus."""
+    """Tokens that each language shares with the pivot, and token types that each pair shares."""
     input:
         sentences="<results>/text/parallel/{corpus}.parquet",
         tokenizer=tokenizer_of,
     output:
         overlap="<results>/scores/token_overlap/{model}/{corpus}.parquet",
+        pairs="<results>/scores/token_overlap/{model}/{corpus}.pairs.parquet",
     log:
         "<logs>/measure_token_overlap/{model}/{corpus}.log",
     benchmark:

@@ -10,6 +10,7 @@ with job(snakemake):
     points = typology_points(
         similarity[similarity["estimator"] == "unbiased"],
         read_table(snakemake.input.overlap),
+        read_table(snakemake.input.pairs),
         params.codes,
         pivot=params.pivot,
     )

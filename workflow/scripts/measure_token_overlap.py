@@ -1,8 +1,8 @@
-"""Adapter for the rule measure_token_overlap: parallel text in, overlap with the pivot out."""
+"""Adapter for the rule measure_token_overlap: parallel text in, overlap of tokens out."""
 
 from babelscope.io import read_table, write_table
 from babelscope.jobs import job
-from babelscope.tokenization.overlap import overlap_table
+from babelscope.tokenization.overlap import overlap_table, shared_types
 from babelscope.tokenization.packing import load_packing_tokenizer, tokenize
 
 with job(snakemake):
@@ -19,3 +19,4 @@ with job(snakemake):
         seed=snakemake.params.seed,
     )
     write_table(snakemake.output.overlap, table)
+    write_table(snakemake.output.pairs, shared_types(sentences))

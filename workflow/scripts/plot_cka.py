@@ -12,18 +12,15 @@ with job(snakemake):
     table, differences = (summaries.of_corpus(one, **snakemake.params.rows) for one in tables)
 
     both = {"cka.unbiased": "unbiased", "cka.biased": "biased"}
-    shown = summaries.layer_curves(table, "shuffled", pivot, both)
-    figure = layers.layer_curves(shown, languages, ylabel="CKA", zero=True, titles=both.values())
-    save_figure(figure, shown, snakemake.output.shuffled)
-
+    axes = {"ylabel": "CKA", "zero": True, "titles": both.values()}
     for together in snakemake.params.curves:
         curves = {
-            output: summaries.layer_curves(table, comparison, pivot, {"cka.unbiased": "CKA"})
+            output: summaries.layer_curves(table, comparison, pivot, both)
             for output, comparison in together.items()
         }
-        limits = layers.value_limits(curves.values())
+        axes["limits"] = layers.value_limits(curves.values())
         for output, shown in curves.items():
-            figure = layers.layer_curves(shown, languages, ylabel="CKA", zero=True, limits=limits)
+            figure = layers.layer_curves(shown, languages, **axes)
             save_figure(figure, shown, snakemake.output[output])
 
     shown = summaries.layer_maps(table, "cka", "unbiased")

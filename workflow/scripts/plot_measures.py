@@ -17,6 +17,7 @@ with job(snakemake):
             shown,
             snakemake.params.languages,
             ylabel=panels["ylabel"],
+            zero=measure == "rsa",
             titles=titles.values(),
             share_y=panels["share_y"],
         )

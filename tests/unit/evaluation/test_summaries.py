@@ -251,10 +251,11 @@ def test_before_is_base_and_after_is_finetuned():
 
 
 def test_overlap_sets_draws_of_one_language_apart():
-    common = {"scope": "all", "expected": 0.3, "p": 0.01}
+    common = {"scope": "all", "expected": 0.3, "z": 2.0, "p": 0.01}
     rows = [
         common | {"left": "ru", "left_draw": 0, "right": "ru", "right_draw": 1, "jaccard": 0.9},
-        common | {"left": "en", "left_draw": 0, "right": "ru", "right_draw": 0, "jaccard": 0.5},
+        common | {"left": "en", "left_draw": 0, "right": "ru", "right_draw": 0, "jaccard": 0.5}
+        | {"z": 3.0, "p": 0.02},
         common | {"left": "ru", "left_draw": 1, "right": "en", "right_draw": 1, "jaccard": 0.7},
         common | {"left": "ru", "left_draw": 0, "right": "ru", "right_draw": 0, "jaccard": 1.0},
         common | {"left": "ru", "left_draw": 1, "right": "en", "right_draw": 0, "jaccard": 0.1}
@@ -265,7 +266,7 @@ def test_overlap_sets_draws_of_one_language_apart():
     assert pairs.loc[("ru", "ru"), "jaccard"] == pytest.approx(0.9)
     assert pairs.loc[("ru", "en"), "jaccard"] == pytest.approx(0.6)
     assert pairs.loc[("ru", "en"), "excess"] == pytest.approx(0.3)
-    assert pairs.loc[("ru", "en"), "replicates"] == 2
+    assert pairs.loc[("ru", "en"), ["z", "p", "replicates"]].tolist() == [2.5, 0.02, 2]
 
 
 def test_losses_leave_the_mean_over_languages_out():
@@ -293,15 +294,19 @@ def test_points_take_the_bound_on_the_error_of_a_mean():
             "layer": -1,
             "similarity": [0.4, 0.5, 0.6],
             "syntactic_distance": [0.1, 0.2, 0.3],
+            "shared_types": [0.4, 0.05, 0.1],
             "token_overlap_sentence_types": [0.5, np.nan, 0.2],
         }
     )
     drawn = summaries.pair_points(points, similarity("languages", error=0.02), "en")
     assert drawn["panel"].value_counts().to_dict() == {
         "syntactic_distance": 3,
+        "shared_types": 3,
         "token_overlap": 2,
     }
     assert (drawn["high"] - drawn["value"]).to_numpy() == pytest.approx(2 * 0.02)
+    both = drawn[drawn["panel"] == "shared_types"].set_index(["left", "right"])["x"]
+    assert both.to_dict() == pytest.approx({("ru", "en"): 40, ("ru", "zh"): 5, ("zh", "en"): 10})
     shared = drawn[drawn["panel"] == "token_overlap"]
     assert shared["x"].tolist() == [50.0, 20.0]
     assert shared[["left", "right"]].to_numpy().tolist() == [["ru", "en"], ["zh", "en"]]
@@ -316,6 +321,8 @@ def test_correlations_with_the_pivot_and_over_all_pairs_are_told_apart():
         for predictor, scope, value in (
             ("syntactic_distance", "pairs", -0.5),
             ("syntactic_distance", "pivot", -0.7),
+            ("shared_types", "pairs", 0.4),
+            ("shared_types", "pivot", 0.6),
             ("token_overlap_sentence_types", "pivot", 0.3),
             ("token_overlap_corpus_types", "pivot", 0.9),
         )
@@ -323,7 +330,12 @@ def test_correlations_with_the_pivot_and_over_all_pairs_are_told_apart():
     rows.append(rows[0] | {"method": "spearman", "value": 0.0})
     table = summaries.correlations(pd.DataFrame(rows)).set_index("predictor")
     assert table["value"].to_dict() == pytest.approx(
-        {"syntactic_distance": -0.5, "syntactic_distance_pivot": -0.7, "token_overlap": 0.3}
+        {
+            "syntactic_distance": -0.5,
+            "shared_types": 0.4,
+            "syntactic_distance_pivot": -0.7,
+            "token_overlap": 0.3,
+        }
     )
     assert (table["p"] == 0.2).all()  # the larger one
     assert table["low"].isna().all()

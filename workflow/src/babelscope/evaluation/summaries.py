@@ -255,13 +255,13 @@ def overlap_summary(overlap: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame
     Returns
     -------
     pandas.DataFrame
-        Columns ``left, right, jaccard, low, high, expected, excess, p, replicates``. Where `left`
-        is `right`, independent draws of one language are compared. `low` and `high` are the range
-        over draws and seeds, `expected` the mean by chance, `excess` what is beyond it, and `p` the
-        largest of the replicates'.
+        Columns ``left, right, jaccard, low, high, expected, excess, z, p, replicates``. Where
+        `left` is `right`, independent draws of one language are compared. `low` and `high` are the
+        range over draws and seeds, `expected` the mean by chance, `excess` what is beyond it, `z`
+        the mean of the replicates' standard scores, and `p` the largest of theirs.
     """
     rows = overlap[overlap["scope"] == "all"]
-    rows = rows.astype(dict.fromkeys(("jaccard", "expected", "p"), float))
+    rows = rows.astype(dict.fromkeys(("jaccard", "expected", "z", "p"), float))
     rows = rows[(rows["left"] != rows["right"]) | (rows["left_draw"] != rows["right_draw"])]
     place = {code: number for number, code in enumerate(order)}
     swap = rows["left"].map(place) > rows["right"].map(place)
@@ -273,6 +273,7 @@ def overlap_summary(overlap: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame
         low=("jaccard", "min"),
         high=("jaccard", "max"),
         expected=("expected", "mean"),
+        z=("z", "mean"),
         p=("p", "max"),
         replicates=("jaccard", "size"),
     ).reset_index()
@@ -378,8 +379,9 @@ def pair_points(points: pd.DataFrame, similarity: pd.DataFrame, pivot: str) -> p
     Parameters
     ----------
     points
-        Columns ``seed, left_language, right_language, layer, similarity, syntactic_distance`` and
-        ``token_overlap_sentence_types``; layer -1, the mean over layers, is used.
+        Columns ``seed, left_language, right_language, layer, similarity, syntactic_distance``,
+        ``shared_types`` and ``token_overlap_sentence_types``; layer -1, the mean over layers, is
+        used.
     similarity
         Rows of the same measure and comparison, for the errors. That of a mean over layers is at
         most the mean of the layers' errors, so the interval takes the mean of their half-widths.
@@ -390,7 +392,8 @@ def pair_points(points: pd.DataFrame, similarity: pd.DataFrame, pivot: str) -> p
     -------
     pandas.DataFrame
         Columns ``panel, left, right, x, value, low, high, replicates``; `panel` is
-        ``syntactic_distance`` or ``token_overlap`` (in percent; pairs with the pivot only).
+        ``syntactic_distance``, ``shared_types`` or ``token_overlap`` (both in percent; the latter
+        of pairs with the pivot only).
     """
     pair = ["seed", "left_language", "right_language"]
     widths = similarity.assign(half=(similarity["high"] - similarity["low"]) / 2)
@@ -403,6 +406,7 @@ def pair_points(points: pd.DataFrame, similarity: pd.DataFrame, pivot: str) -> p
     rows = rows.assign(left=left, right=right, value=value, low=value - half, high=value + half)
     parts = [
         rows.assign(panel="syntactic_distance", x=rows["syntactic_distance"]),
+        rows.assign(panel="shared_types", x=100 * rows["shared_types"]),
         rows.assign(panel="token_overlap", x=100 * rows[SHARED]),
     ]
     drawn = pd.concat(parts, ignore_index=True).dropna(subset="x")
@@ -421,13 +425,14 @@ def correlations(typology: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns ``predictor, layer, value, low, high, p, n, replicates``; `predictor` is
-        ``syntactic_distance`` (over all pairs), ``syntactic_distance_pivot`` or ``token_overlap``
-        (over pairs with the pivot; types by sentence). Interval and p are the widest of the seeds',
-        `n` is the number of languages that are permuted.
+        ``syntactic_distance`` or ``shared_types`` (over all pairs), ``syntactic_distance_pivot`` or
+        ``token_overlap`` (over pairs with the pivot; types by sentence). Interval and p are the
+        widest of the seeds', `n` is the number of languages that are permuted.
     """
     rows = typology[typology["method"] == "pearson"]
     names = {
         ("syntactic_distance", "pairs"): "syntactic_distance",
+        ("shared_types", "pairs"): "shared_types",
         ("syntactic_distance", "pivot"): "syntactic_distance_pivot",
         (SHARED, "pivot"): "token_overlap",
     }

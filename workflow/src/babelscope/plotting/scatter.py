@@ -162,7 +162,7 @@ def correlation_curves(table: pd.DataFrame, *, titles: Mapping[str, str]) -> Fig
         The panels in order: value of the column ``predictor`` and its title. Points with p below
         0.05 are filled.
     """
-    figure, axes = panels(len(titles), columns=3, width=PAGE, height=2.3)
+    figure, axes = panels(len(titles), columns=4, width=PAGE, height=2.3)
     for axis, (predictor, title) in zip(axes, titles.items(), strict=True):
         curve = table[table["predictor"] == predictor].sort_values("layer")
         if curve.empty:

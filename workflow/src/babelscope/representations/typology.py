@@ -20,7 +20,12 @@ MEAN = -1  # in the column `layer`: averaged over layers
 
 
 def typology_points(
-    similarity: "pd.DataFrame", overlap: "pd.DataFrame", codes: Mapping[str, str], *, pivot: str
+    similarity: "pd.DataFrame",
+    overlap: "pd.DataFrame",
+    pairs: "pd.DataFrame",
+    codes: Mapping[str, str],
+    *,
+    pivot: str,
 ) -> "pd.DataFrame":
     """Return what is known of each pair of languages, layer by layer.
 
@@ -30,6 +35,9 @@ def typology_points(
         One row per pair of languages and layer: left_language, right_language, left_layer, value.
     overlap
         Overlap of each language's tokens with the pivot's: language, level, unit, value.
+    pairs
+        Share of two languages' token types that both use: left_language, right_language, value;
+        one row for each pair, in either order.
     codes
         URIEL code of each language.
     pivot
@@ -38,8 +46,8 @@ def typology_points(
     Returns
     -------
     Columns left_language, right_language, layer (`MEAN` is the mean over layers, the embeddings
-    among them), similarity, syntactic_distance, and token_overlap_<level>_<unit> for each kind of
-    overlap, missing where no side is the pivot.
+    among them), similarity, syntactic_distance, shared_types, and token_overlap_<level>_<unit> for
+    each kind of overlap with the pivot, missing where no side is the pivot.
     """
     import pandas as pd
 
@@ -52,6 +60,8 @@ def typology_points(
     syntax = syntactic_distance([codes[language] for language in found])
     left, right = (points[side].map(found.index) for side in sides)
     points["syntactic_distance"] = syntax[left, right]
+    of_pair = dict(zip(map(frozenset, pairs[sides].to_numpy()), pairs["value"], strict=True))
+    points["shared_types"] = [of_pair[frozenset(pair)] for pair in points[sides].to_numpy()]
     with_pivot = (points[sides] == pivot).any(axis=1)
     other = points["right_language"].where(points["left_language"] == pivot, points[sides[0]])
     for (level, unit), rows in overlap.groupby(["level", "unit"], sort=False):
@@ -65,9 +75,9 @@ def typology_correlations(
 ) -> "pd.DataFrame":
     """Correlate similarity with syntactic distance and token overlap, layer by layer.
 
-    Syntactic distance is correlated over all pairs of languages (scope ``pairs``, Mantel test) and,
-    like token overlap, which exists with the pivot alone, over the other languages (scope
-    ``pivot``), if there are at least three.
+    Syntactic distance and shared token types are correlated over all pairs of languages (scope
+    ``pairs``, Mantel 1967) and, like token overlap, which exists with the pivot alone, over the
+    other languages (scope ``pivot``), if there are at least three.
 
     Parameters
     ----------
@@ -114,7 +124,11 @@ def typology_correlations(
 def _variables(
     rows: "pd.DataFrame", found: list[str], pivot: str
 ) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Yield predictor, scope, similarities and the predictor's values, of one layer."""
+    """Yield predictor, scope, similarities and the predictor's values, of one layer.
+
+    In scope ``pairs`` the latter are symmetric matrices over the languages, in scope ``pivot``
+    vectors over those beside the pivot, of every column that follows ``similarity``.
+    """
 
     def matrix(column: str) -> np.ndarray:
         values = np.zeros((len(found), len(found)))
@@ -126,7 +140,8 @@ def _variables(
     def beside(column: str) -> np.ndarray:
         return np.delete(matrix(column)[found.index(pivot)], found.index(pivot))
 
-    yield "syntactic_distance", "pairs", matrix("similarity"), matrix("syntactic_distance")
+    for column in ("syntactic_distance", "shared_types"):
+        yield column, "pairs", matrix("similarity"), matrix(column)
     if len(found) > 3:
         columns = list(rows.columns)
         for column in columns[columns.index("similarity") + 1 :]:
