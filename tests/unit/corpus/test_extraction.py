@@ -1,8 +1,10 @@
 """Articles out of a small dump that has what real dumps have."""
 
 import bz2
+import inspect
 import json
 import re
+import time
 import tracemalloc
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -11,10 +13,10 @@ import pytest
 
 from babelscope.corpus.cleaning import clean, prepare
 from babelscope.corpus.disambiguation import is_disambiguation
-from babelscope.corpus.extraction import extract_articles
+from babelscope.corpus.extraction import PROGRAM, extract_articles
 from babelscope.corpus.wikipages import Page, read_pages
 from babelscope.errors import BabelscopeError
-from babelscope.io import read_jsonl
+from babelscope.io import read_jsonl, write_jsonl
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="de">
   <siteinfo>
@@ -200,6 +202,62 @@ def test_memory_does_not_grow_with_the_dump(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1e6
+
+
+def wait_for_rest(touched: Path) -> None:
+    """Return when a file has not been touched for half a second."""
+    while time.time() - touched.stat().st_mtime < 0.5:
+        time.sleep(0.05)
+
+
+SLOW_WORKER = f"""
+import runpy, time
+from pathlib import Path
+from wikiextractor import WikiExtractor
+{inspect.getsource(wait_for_rest)}
+extract = WikiExtractor.Extractor.extract
+def slowly(self, *given):
+    if self.id == "1":
+        wait_for_rest(Path(__file__).with_name("touched"))
+    extract(self, *given)
+WikiExtractor.Extractor.extract = slowly
+runpy.run_path({str(PROGRAM)!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("slow", ["worker", "writer"])
+def test_reading_is_never_far_ahead_of_writing(slow, tmp_path, monkeypatch):
+    """Of all that lies between the two, pipes and queues, nothing takes in a whole dump."""
+    words = " ".join(map(str, range(2000)))  # 9 kB, so that few articles fit into a pipe
+    pages = [page(i, f"T{i}", words) for i in range(1, 201)]
+    dump = write_dump(tmp_path / "d", pages, streams=len(pages))
+    touched = tmp_path / "touched"
+    read, ahead = [], []
+
+    def read_and_touch(archive):
+        for item in read_pages(archive):
+            touched.touch()
+            read.append(item)
+            yield item
+
+    def write_and_compare(path, records):
+        def compared():
+            for written, record in enumerate(records):
+                if slow == "writer" and not written:
+                    wait_for_rest(touched)
+                ahead.append(len(read) - written)
+                yield record
+
+        return write_jsonl(path, compared())
+
+    monkeypatch.setattr("babelscope.corpus.extraction.read_pages", read_and_touch)
+    monkeypatch.setattr("babelscope.corpus.extraction.write_jsonl", write_and_compare)
+    if slow == "worker":
+        (tmp_path / "slow.py").write_text(SLOW_WORKER)
+        monkeypatch.setattr("babelscope.corpus.extraction.PROGRAM", tmp_path / "slow.py")
+    counts, _ = extract(dump, tmp_path / "out", templates=False)
+    assert counts["articles"] == len(ahead) == 200
+    assert max(ahead) < 80  # ten a worker in wikiextractor, and what fits into two pipes
 
 
 def test_an_archive_that_is_named_must_be_there(tmp_path):

@@ -13,6 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def _feed(
                 yield b""
                 continue
             last = item.id
-            fed.append(item)
+            fed.append(replace(item, text=""))
             # wikiextractor takes "Templates of ..." for a template by its first letters.
             title = " " + item.title if item.title.startswith(template) else item.title
             text = stop_clock(prepare(item.text, namespaces, language), date)
