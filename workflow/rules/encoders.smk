@@ -386,7 +386,7 @@ rule evaluate_encoder:
         runtime=doubling(480),
         batch_tokens=settings.encoders.batch_tokens,
     params:
-        version=1,
+        version=2,
         modules=encoder_modules,
         form=section("encoders", "pooling", "own_head", "prefix"),
         kinds={name: corpora[name].kind for name in settings.encoders.evaluated},

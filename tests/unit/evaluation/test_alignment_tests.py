@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -133,6 +135,28 @@ def test_gaps_and_their_changes_are_differences_of_scores():
     moved = table.loc[("aligned-both", "de")]
     assert 0 < moved["change_low"] < moved["change"] < moved["change_high"]
     assert moved["p_holm"] == pytest.approx(min(2 * moved["p"], 1))
+
+
+@pytest.mark.parametrize("names", [None, {"de": "q"}])
+def test_p_of_a_change_is_that_of_flipping_all_signs(names):
+    """Of each example in all its languages at once."""
+    before = {"en": [1, 0, 1, 1, 0, 1], "de": [0, 0, 0, 1, 0, 0]}
+    after = {"en": [1, 0, 1, 1, 1, 1], "de": [1, 1, 1, 1, 0, 1]}
+    en, de = (np.subtract(after[code], before[code]) / 6 for code in ("en", "de"))
+    single = np.concatenate([de, -en]) if names else de - en
+    signs = np.array(list(product((-1, 1), repeat=len(single))))
+    exact = np.mean(np.abs(signs @ single) >= abs(single.sum()) - 1e-9)
+    table = gaps(gap_rows(before, after, names=names), pivot="en", resamples=20_000, seed=3)
+    moved = table[table["network"] != "base"]
+    assert moved["change"].tolist() == pytest.approx([100 * single.sum()] * 2)
+    assert moved["p"].tolist() == pytest.approx([exact] * 2, abs=0.012)
+
+
+def test_three_examples_prove_nothing():
+    rows = gap_rows({"en": [1, 1, 1], "de": [0, 0, 0]}, {"en": [1, 1, 1], "de": [1, 1, 1]})
+    moved = gaps(rows, pivot="en", **OPTIONS).query("network != 'base'")
+    assert (moved[["change", "change_low", "change_high"]] == 100).to_numpy().all()
+    assert (moved["p"] >= 2 / 2**3).all()
 
 
 def test_translations_are_drawn_together():

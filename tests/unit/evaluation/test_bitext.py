@@ -118,9 +118,12 @@ def proposals(x, y, k, margin):
 
 @pytest.mark.parametrize("margin", ["absolute", "distance", "ratio"])
 @pytest.mark.parametrize(("n", "m"), [(40, 25), (7, 60), (3, 2)])
-def test_mined_pairs_are_those_of_a_loop(n, m, margin):
+@pytest.mark.parametrize("shared", [1, 3000])  # then cosines differ by 1e-6 only
+def test_mined_pairs_are_those_of_a_loop(n, m, margin, shared):
     rng = np.random.default_rng(n)
     x, y = rng.standard_normal((n, 8)) + 1, rng.standard_normal((m, 8)) + 1
+    x[:, 0] += shared
+    y[:, 0] += shared
     first, second, scores = mine(x, y, k=min(4, n, m), margin=margin)
     pairs, margins = proposals(x, y, min(4, n, m), margin)
     assert list(zip(first.tolist(), second.tolist(), strict=True)) == pairs

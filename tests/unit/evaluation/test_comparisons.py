@@ -7,6 +7,7 @@ import pytest
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.comparisons import bootstrap_p, compare_methods, holm, sign_flip_p
 from babelscope.evaluation.encoders import EvaluationSettings, evaluate_encoder
+from babelscope.evaluation.resampling import bootstrap_weights
 from babelscope.evaluation.results import PLACE
 
 SETTINGS = EvaluationSettings(resamples=60, seed=2, all_pairs=True, draws=2, blocks=8)
@@ -199,14 +200,34 @@ def test_beyond_all_draws_p_is_that_of_the_normal_distribution():
     few = sign_flip_p(np.ones(40), flips=500, seed=1)
     assert few == pytest.approx(2.5e-10, rel=0.05)  # 40 ** 0.5 standard deviations
     resampled = np.random.default_rng(0).normal(6, 1, 500)
-    assert bootstrap_p(6.0, resampled) == pytest.approx(2e-9, rel=0.9)
+    assert bootstrap_p(6.0, resampled, n=60) == pytest.approx(2e-9, rel=0.9)
     assert sign_flip_p(np.ones(3), flips=500, seed=1) > 0.2
 
 
 def test_bootstrap_p_counts_the_other_side_of_zero():
     resampled = np.concatenate([np.full(19, -1.0), np.full(980, 2.0), [np.nan]])
-    assert bootstrap_p(2.0, resampled) == pytest.approx(2 * 20 / 1000)
-    assert bootstrap_p(0.0, np.zeros(99)) == 1
+    assert bootstrap_p(2.0, resampled, n=60) == pytest.approx(2 * 20 / 1000)
+    assert bootstrap_p(0.0, np.zeros(99), n=9) == 1
+
+
+@pytest.mark.parametrize("last", [1.0, 0.5, 2.0, 0.0])
+@pytest.mark.parametrize("n", [1, 3, 6, 8])
+def test_few_examples_give_no_p_below_that_of_all_sign_flips(n, last):
+    """The bootstrap's deviation of a few examples that differ alike is small, or 0."""
+    differences = np.array([1.0] * n + [last])
+    resampled = bootstrap_weights(n + 1, 1000, 0) @ differences / (n + 1)
+    assert bootstrap_p(differences.mean(), resampled, n=n + 1) >= 2 / 2 ** (n + 1)
+    flips = sign_flip_p(differences, flips=20, seed=0)
+    assert flips >= 2 / 2 ** np.count_nonzero(differences)
+
+
+def test_a_score_that_no_resample_changes_has_the_least_p():
+    """All four gold pairs are mined by one method and none by the other: F1 100 and 0."""
+    place = {"task": "mining", "metric": "f1"}
+    rows = [outcomes("a", np.zeros(4), **place), outcomes("b", np.ones(4), **place)]
+    found = compare_methods(pd.concat(rows), [("a", "b")], **OPTIONS).pairs.iloc[0]
+    assert (found["difference"], found["low"], found["high"]) == pytest.approx((100, 100, 100))
+    assert found["p"] == 2 / 2**4
 
 
 def test_holm_is_that_of_his_paper_by_hand():

@@ -121,9 +121,15 @@ def by_definition(encoder, table, first, second):
 
 
 @pytest.mark.parametrize("strip", [7, 1000])
-def test_retrieval_bias_is_that_of_its_definition(made_up, parallel, monkeypatch, strip):
+@pytest.mark.parametrize("shared", [0, 3000])  # then cosines differ by 1e-6 only
+def test_retrieval_bias_is_that_of_its_definition(made_up, parallel, monkeypatch, strip, shared):
     monkeypatch.setattr("babelscope.evaluation.language_bias.STRIP", strip)
-    encoder, table = made_up(noise=0.6, offset=0.7), parallel("en", "de", "ru")
+    own, table = made_up(noise=0.6, offset=0.7), parallel("en", "de", "ru")
+
+    def encoder(*given):
+        vectors = own(*given)
+        return np.hstack([vectors, np.full((len(vectors), 1), shared)])
+
     found = retrieval(encoder, table, all_pairs=True)
     scores = found.scores.set_index(["language1", "language2", "metric"])["value"]
     for pair in (("en", "de"), ("en", "ru"), ("de", "ru")):

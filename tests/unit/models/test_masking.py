@@ -2,6 +2,13 @@
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models
+from transformers import (
+    BertTokenizer,
+    PreTrainedTokenizerFast,
+    RobertaTokenizer,
+    XLMRobertaTokenizer,
+)
 
 from babelscope.errors import BabelscopeError
 from babelscope.models.masking import IGNORED, find_word_starts, mask_tokens
@@ -89,21 +96,44 @@ def test_an_example_of_special_tokens_is_refused():
         mask_tokens(np.array([[0, 5, 2], [0, 1, 2]]), example_ids=[16, 17], **RULES)
 
 
-class Pieces:
-    def __init__(self, pieces):
-        self.pieces = pieces
-
-    def __len__(self):
-        return len(self.pieces)
-
-    def convert_ids_to_tokens(self, ids):
-        return [self.pieces[i] for i in ids]
+def wordpiece(pieces):
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return BertTokenizer(vocab={piece: i for i, piece in enumerate([*special, *pieces])})
 
 
-def test_word_starts_by_the_mark_of_each_kind_of_tokenizer():
-    assert find_word_starts(Pieces(["un", "##do", "中"])).tolist() == [True, False, True]
-    assert find_word_starts(Pieces(["▁un", "do", "中国"])).tolist() == [True, False, True]
-    assert find_word_starts(Pieces(["Ġun", "do", ""])).tolist() == [True, False, False]
+def unigram(pieces):
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    return XLMRobertaTokenizer(vocab=[(piece, -1.0) for piece in [*special, *pieces]])
+
+
+def byte_bpe(pieces):
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    vocab = {piece: i for i, piece in enumerate([*special, *pieces])}
+    return RobertaTokenizer(vocab=vocab, merges=[])
+
+
+@pytest.mark.parametrize(
+    ("kind", "starts", "others"),
+    [
+        (wordpiece, ["un", "中", "Ġ"], ["##do", "##中"]),
+        (unigram, ["▁un", "中国", "▁##"], ["do", "##", "###", "Ġa"]),
+        (byte_bpe, ["Ġun", "Ġ##"], ["do", "##", "###"]),
+    ],
+)
+def test_word_starts_by_the_mark_of_each_kind_of_tokenizer(kind, starts, others):
+    """A mark of headings in the text that a vocabulary was made of does not make it WordPiece."""
+    tokenizer = kind([*starts, *others])
+    found = find_word_starts(tokenizer)
+    assert found.shape == (len(tokenizer),)
+    assert found[tokenizer.convert_tokens_to_ids(starts)].all()
+    assert not found[tokenizer.convert_tokens_to_ids(others)].any()
+
+
+def test_a_tokenizer_that_marks_the_ends_of_words_has_no_word_starts():
+    vocab = {"<unk>": 0, "un": 1, "do</w>": 2}
+    backend = Tokenizer(models.BPE(vocab, [], unk_token="<unk>", end_of_word_suffix="</w>"))
+    with pytest.raises(BabelscopeError, match="marks where words begin"):
+        find_word_starts(PreTrainedTokenizerFast(tokenizer_object=backend))
 
 
 def test_masks_never_change_between_versions():

@@ -49,6 +49,19 @@ def test_equals_a_slow_loop(margin, k):
     assert 0 < found.error_forward < 100
 
 
+@pytest.mark.parametrize("margin", ["absolute", "distance", "ratio"])
+@pytest.mark.parametrize("own", [0.0, 5.0])
+def test_a_direction_that_all_states_share_costs_no_precision(margin, own):
+    """Cosines differ by 1e-6; a language may have a direction of its own as well."""
+    x, y = (side.astype(np.float32) for side in translations(70, 6, noise=0.8))
+    shared = np.full((70, 1), 3000, np.float32)
+    x, y = np.hstack([x, shared, own + 0 * shared]), np.hstack([y, shared, -own + 0 * shared])
+    exact = slow_errors(x.astype(np.float64), y.astype(np.float64), 4, margin)
+    found = margin_retrieval(x, y, margin=margin)
+    assert (found.error_forward, found.error_backward) == pytest.approx(exact)
+    assert 0 < found.error_forward < 100
+
+
 def test_margins_and_directions_differ():
     x, y = translations(200, 6, noise=0.8)
     errors = {

@@ -102,6 +102,13 @@ def test_chunks_survive_the_file(tmp_path, size, dtype):
     assert [file.name for file in tmp_path.iterdir()] == ["train.arrow"]
 
 
+def test_an_id_beyond_the_vocabulary_is_refused(tmp_path):
+    path = tmp_path / "train.arrow"
+    with pytest.raises(ValueError, match="id 70000 in a vocabulary of 60000"):
+        write_chunks(path, [np.array([[1, 70_000, 3]])], 3, 60_000)
+    assert not path.exists()
+
+
 def test_datasets_reads_the_file(tmp_path):
     from datasets import Dataset
 
@@ -135,6 +142,17 @@ def test_special_tokens_in_a_text_are_text(folder):
     packing = load_packing_tokenizer(folder)
     assert (packing.bos_id, packing.eos_id, packing.size) == (0, 1, len(WORDS))
     assert list(tokenize(["one two", "one <mask>"], packing)) == [[4, 5], [4, 2, 2]]
+
+
+def test_ids_that_no_token_has_count_for_the_size(folder, tmp_path):
+    """Ids may leave gaps; then there are fewer tokens than the largest id says."""
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text.replace('"three": 6', '"three": 70000'))
+    packing = load_packing_tokenizer(folder)
+    assert packing.size == 70_001
+    write_jsonl(tmp_path / "train.jsonl.zst", [{"text": "one three"}])
+    pack_file(tmp_path / "train.jsonl.zst", tmp_path / "x.arrow", packing, window=4, language="en")
+    assert read_chunks(tmp_path / "x.arrow").tolist() == [[0, 4, 70_000, 1]]
 
 
 def test_a_tokenizer_without_a_mask_token_is_refused(folder):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from babelscope.errors import BabelscopeError
 from babelscope.evaluation.alignment_summaries import BASE, FAMILY
-from babelscope.evaluation.comparisons import bootstrap_p, compare_methods, holm
+from babelscope.evaluation.comparisons import compare_methods, holm, sign_flip_p
 from babelscope.evaluation.intervals import bootstrap, percentile_interval
 from babelscope.evaluation.results import ALL
 from babelscope.seeds import derive_seed
@@ -85,7 +85,7 @@ def gaps(examples: pd.DataFrame, *, pivot: str, resamples: int, seed: int) -> pd
     pivot
         The language that the others are compared with.
     resamples, seed
-        Of the bootstrap.
+        Of the bootstrap, and sign flips.
 
     Returns
     -------
@@ -100,6 +100,12 @@ def gaps(examples: pd.DataFrame, *, pivot: str, resamples: int, seed: int) -> pd
     ------
     BabelscopeError
         If the pivot has examples nowhere.
+
+    Notes
+    -----
+    A change is a sum over examples, so `p` is that of flipping the signs of what each adds to it,
+    in all languages at once. Where languages share no names and training changed them all, flipped
+    sums vary more than the change does, and p is too large rather than too small.
     """
     parts = []
     for key, rows in examples.groupby(["model", *FAMILY, "metric"], sort=False):
@@ -140,13 +146,16 @@ def _gaps(
     columns = [[at[network, code] for code in languages] for network in networks]
     pivots = [at[network, pivot] for network in networks]
 
-    def apart(weights: np.ndarray) -> np.ndarray:
-        found = scores(weights)
+    def apart(found: np.ndarray) -> np.ndarray:
         each = found[:, columns] - found[:, pivots, None]  # (r, networks, languages)
         return np.concatenate([each, each.mean(axis=-1, keepdims=True)], axis=-1)
 
-    values = apart(np.ones((1, there.shape[1]), np.int64))[0]
-    drawn = bootstrap(apart, there.shape[1], resamples=resamples, seed=seed)
+    def resampled(weights: np.ndarray) -> np.ndarray:
+        return apart(scores(weights))
+
+    values = resampled(np.ones((1, there.shape[1]), np.int64))[0]
+    drawn = bootstrap(resampled, there.shape[1], resamples=resamples, seed=seed)
+    added = apart(100 * (right / there.sum(axis=1, keepdims=True)).T)  # by each example
     sizes = {code: int(there[at[networks[0], code]].sum()) for code in languages}
     sizes[ALL] = there.shape[1]
     base = networks.index(BASE)
@@ -160,7 +169,9 @@ def _gaps(
             if network != BASE:
                 moved = drawn[:, one, other] - drawn[:, base, other]
                 by = values[one, other] - values[base, other]
-                change = (by, *percentile_interval(moved, where), bootstrap_p(by, moved))
+                single = added[:, one, other] - added[:, base, other]
+                p = sign_flip_p(single, flips=resamples, seed=seed)
+                change = (by, *percentile_interval(moved, where), p)
             record |= dict(zip(("change", "change_low", "change_high", "p"), change, strict=True))
             records.append({**place, "language": code, "network": network, **record, "n": n})
     return pd.DataFrame(records)

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import faiss
 import numpy as np
 import pandas as pd
 
@@ -12,13 +11,17 @@ from babelscope.errors import BabelscopeError
 from babelscope.evaluation.embeddings import Embeddings
 from babelscope.evaluation.metrics import F1, score
 from babelscope.evaluation.results import Results, Rows, naming, ordered
-from babelscope.representations.retrieval import Margin, margin_retrieval, margins, wilson
-from babelscope.representations.rows import unit_rows
+from babelscope.representations.retrieval import (
+    Margin,
+    centred_units,
+    margin_retrieval,
+    margins,
+    nearest,
+    wilson,
+)
 from babelscope.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
-
-STRIP = 65_536  # rows made unit length at a time
 
 
 class Candidates(NamedTuple):
@@ -213,15 +216,13 @@ def mine(
     BabelscopeError
         If a row is zero, or a ratio's denominator is not positive.
     """
-    sides = _unit(first), _unit(second)
+    sides = centred_units(first, second)
     near, cosines, neighbours = [], [], []
     for queries, base in (sides, sides[::-1]):
-        index = faiss.IndexFlatIP(base.shape[1])
-        index.add(base)  # pyright: ignore[reportCallIssue]
-        found, rows = index.search(queries, min(k, len(base)))  # pyright: ignore[reportCallIssue]
-        cosines.append(found.astype(np.float64))  # (queries, k)
+        found, rows = nearest(queries, base, min(k, len(base)))  # (queries, k)
+        cosines.append(found)
         neighbours.append(rows)
-        near.append(found.mean(axis=1, dtype=np.float64))
+        near.append(found.mean(axis=1))
     proposals = []
     for side in (0, 1):
         level = (near[side][:, None] + near[1 - side][neighbours[side]]) / 2
@@ -345,14 +346,6 @@ def _request(
                 "Give every sentence its own id.",
             )
         vectors.request(list(side["text"]), language, aligned=True)
-
-
-def _unit(matrix: np.ndarray) -> np.ndarray:
-    """Return float32 rows of length 1, a strip at a time: a corpus may have half a million."""
-    rows = np.empty(matrix.shape, np.float32)
-    for start in range(0, len(matrix), STRIP):
-        rows[start : start + STRIP] = unit_rows(matrix[start : start + STRIP])
-    return rows
 
 
 def _add_error(rows: Rows, languages: tuple[str, str], metric: str, share: float, n: int) -> None:

@@ -96,7 +96,8 @@ def compare_methods(
     the two are the same. The p value is that of flipping the signs of the examples' differences
     where a score is a mean over examples (``sign-flip``), and otherwise twice the smaller share of
     resamples on either side of zero (``bootstrap``); where nothing drawn is as extreme, that of the
-    normal distribution with the same standard deviation.
+    normal distribution with the same standard deviation. It is never below 2 / 2 ** n, the least
+    that n examples can give if the signs of their differences are flipped in all ways.
 
     A score is averaged over repetitions (seeds, training sets), and the test is conditional on
     them: it says whether these encoders differ, not whether the methods would if trained anew.
@@ -153,7 +154,8 @@ def sign_flip_p(differences: np.ndarray, *, flips: int, seed: int) -> float:
     differences
         Shape (n,), each exchanged for its negative if the methods are.
     flips, seed
-        How many are drawn; p is (1 + as extreme) / (1 + drawn), where there are such.
+        How many are drawn; p is (1 + as extreme) / (1 + drawn), where there are such, and never
+        below `_least` of the differences that are not zero.
     """
     rng = np.random.default_rng(seed)
     observed = abs(differences.sum())
@@ -165,11 +167,13 @@ def sign_flip_p(differences: np.ndarray, *, flips: int, seed: int) -> float:
         sums = np.abs(signs @ differences)
         extreme += int((sums >= observed * (1 - 1e-9) - 1e-12).sum())
     if extreme:
-        return (1 + extreme) / (1 + flips)
-    return _tail(observed / np.sqrt(np.sum(differences**2)), 1 / (1 + flips))
+        p = (1 + extreme) / (1 + flips)
+    else:
+        p = _tail(observed, np.sqrt(np.sum(differences**2)), 1 / (1 + flips))
+    return max(p, _least(int(np.count_nonzero(differences))))
 
 
-def bootstrap_p(observed: float, resampled: np.ndarray) -> float:
+def bootstrap_p(observed: float, resampled: np.ndarray, *, n: int) -> float:
     """Return the two-sided p value of a difference from its values in resamples.
 
     Parameters
@@ -177,23 +181,42 @@ def bootstrap_p(observed: float, resampled: np.ndarray) -> float:
     observed
         The difference.
     resampled
-        Shape (resamples,); p is 2 (1 + on the other side of zero) / (1 + resamples), at most 1.
-        NaN is left out.
+        Shape (resamples,); p is 2 (1 + on the other side of zero) / (1 + resamples), at most 1
+        and never below `_least`. NaN is left out.
+    n
+        Number of examples.
+
+    Notes
+    -----
+    Resamples of few examples vary too little, and not at all where all examples differ alike:
+    their standard deviation alone would give any p, down to 0.
     """
     known = resampled[np.isfinite(resampled)]
     beyond = int(min((known <= 0).sum(), (known >= 0).sum()))
     if beyond:
-        return min(1.0, 2 * (1 + beyond) / (1 + len(known)))
-    return _tail(observed / known.std(), 2 / (1 + len(known)))
+        p = min(1.0, 2 * (1 + beyond) / (1 + len(known)))
+    else:
+        p = _tail(observed, known.std(), 2 / (1 + len(known)))
+    return max(p, _least(n))
 
 
-def _tail(ratio: float, most: float) -> float:
-    """Return the two-sided p of a difference over its standard deviation, at most `most`.
+def _tail(difference: float, deviation: float, most: float) -> float:
+    """Return the two-sided p of a difference with this standard deviation, at most `most`.
 
     Where nothing drawn is as extreme, drawing has told no more than `most`, which a correction for
     many comparisons would raise above any level; beyond it the normal distribution is trusted.
     """
-    return min(most, erfc(abs(float(ratio)) / sqrt(2)))
+    ratio = abs(difference) / deviation if deviation else np.inf
+    return min(most, erfc(float(ratio) / sqrt(2)))
+
+
+def _least(n: int) -> float:
+    """Return the least two-sided p of n paired examples, 2 / 2 ** n, at most 1.
+
+    It is that of all differences having one sign: of the 2 ** n ways to exchange the methods in
+    examples, only this one and its opposite are as extreme.
+    """
+    return min(1.0, 2.0 ** (1 - n))
 
 
 def _corrected(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
@@ -298,7 +321,7 @@ def _tested(
                 single = _single(OUTCOMES[metric], some, n, method, reference)
                 p = sign_flip_p(single[used], flips=resamples, seed=seed)
             else:
-                p = bootstrap_p(change, differences)
+                p = bootstrap_p(change, differences, n=len(used))
             rows.append(
                 {
                     "language1": languages[0],

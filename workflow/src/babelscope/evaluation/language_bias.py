@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import combinations_with_replacement
 
+import faiss
 import numpy as np
 import pandas as pd
 
@@ -23,7 +24,7 @@ from babelscope.evaluation.embeddings import Embeddings
 from babelscope.evaluation.intervals import bootstrap, percentile_interval
 from babelscope.evaluation.results import ALL, Results, Rows, language_pairs, naming
 from babelscope.evaluation.sts import embedded_pairs, spearman_of
-from babelscope.representations.rows import unit_rows
+from babelscope.representations.retrieval import centred_units
 from babelscope.seeds import derive_seed
 
 TASK = "language_bias"
@@ -183,16 +184,16 @@ def score_retrieval_bias(
         raise BabelscopeError(f"{corpus}: there is one sentence.", "Give two or more.")
     for language in languages:
         vectors.request(sentences[language], language, aligned=True)
-    units, groups = {}, {}
+    sides = [vectors.of(sentences[language], language, aligned=True) for language in languages]
+    units = dict(zip(languages, centred_units(*sides), strict=True))
+    groups = {}
     for language in languages:
         with naming(f"{corpus}, {language}"):
-            found = unit_rows(vectors.of(sentences[language], language, aligned=True))
-            if np.ptp(found, axis=0).max() <= 1e-6:
+            if np.ptp(units[language], axis=0).max() <= 1e-6:
                 raise BabelscopeError(
                     "The vectors of all sentences are the same: nothing can be retrieved.",
                     "Give different sentences, or check the encoder.",
                 )
-            units[language] = found.astype(np.float32)
             groups[language] = pd.factorize(np.array(sentences[language]))[0]
     pairs = language_pairs(languages, pivot, all_pairs=all_pairs)
     right, obstacles = {}, {}
@@ -233,14 +234,15 @@ def _means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _nearest(
     first: np.ndarray, second: np.ndarray, left: np.ndarray, right: np.ndarray
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Return each row's cosine with its own on the other side, and the largest with another's.
+    """Return how near each row's own on the other side is, and the nearest of the others.
 
-    An equal sentence, and the translation of a sentence equal to it, are its own as well.
+    That is minus the square of the distance, which puts rows in the order of their cosines. An
+    equal sentence, and the translation of a sentence equal to it, are its own as well.
 
     Parameters
     ----------
     first, second
-        Shape (n, d), rows of length 1.
+        Shape (n, d), from `centred_units`.
     left, right
         Shape (n,): numbers that are equal for equal sentences.
 
@@ -252,10 +254,10 @@ def _nearest(
     own, others = np.full((2, 2, n), -np.inf, np.float32)  # by side
     for start in range(0, n, STRIP):
         strip = slice(start, start + STRIP)
-        cosines = first[strip] @ second.T
+        near = -faiss.pairwise_distances(first[strip], second)
         same = (left[strip][:, None] == left) | (right[strip][:, None] == right)
         for largest, kept in ((own, same), (others, ~same)):
-            shown = np.where(kept, cosines, -np.inf)
+            shown = np.where(kept, near, -np.inf)
             largest[0, strip] = shown.max(axis=1)
             np.maximum(largest[1], shown.max(axis=0), out=largest[1])
     return (own[0], others[0]), (own[1], others[1])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from babelscope.errors import BabelscopeError
+from babelscope.tokenization.matching import token_reader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -110,14 +111,20 @@ def mask_tokens(
 def find_word_starts(tokenizer: "PreTrainedTokenizerBase") -> np.ndarray:
     """Return which tokens begin a word, shape (vocabulary,).
 
-    Read from the tokenizer's own mark: ``##`` before a continuation (WordPiece), ``▁`` or ``Ġ``
-    before a beginning (SentencePiece, byte-level BPE). In scripts without spaces every token counts
-    as a word, as BERT does for Chinese, since a whole sentence would be one otherwise.
+    Read from the mark of the tokenizer's kind: ``##`` before a continuation (WordPiece), ``▁`` or
+    ``Ġ`` before a beginning (SentencePiece, byte-level BPE). In scripts without spaces every token
+    counts as a word, as BERT does for Chinese, since a whole sentence would be one otherwise.
+
+    Raises
+    ------
+    BabelscopeError
+        If the tokenizer is of another kind.
     """
+    read = token_reader(tokenizer)  # by kind: a token may be spelt like the mark of another kind
     pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    if any(piece.startswith("##") for piece in pieces):
-        return np.array([not piece.startswith("##") for piece in pieces])
-    return np.array([piece[:1] in ("▁", "Ġ") or _unspaced(piece) for piece in pieces])
+    return np.array(
+        [_unspaced(piece) or any(begins for begins, _ in read(piece)) for piece in pieces]
+    )
 
 
 def _unspaced(piece: str) -> bool:

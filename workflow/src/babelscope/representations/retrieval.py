@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Margin = Literal["absolute", "distance", "ratio"]
 NORMAL_975 = 1.959963984540054
+STRIP = 65_536  # rows made unit length at a time: a corpus may have half a million
+SAMPLE = 64  # rows of a side whose mean is near enough to that of all
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def margin_retrieval(
     left, right = (np.unique(np.asarray(side), return_inverse=True)[1] for side in (left, right))
     if len(left) != n or len(right) != n:
         raise ValueError(f"groups must have {n} labels per side")
-    sources, targets = (unit_rows(side).astype(np.float32) for side in (x, y))
+    sources, targets = centred_units(x, y)
     for side in (sources, targets):
         if np.ptp(side, axis=0).max() <= 1e-6:
             raise BabelscopeError(
@@ -112,14 +114,12 @@ def margin_retrieval(
     cosines = {}
     candidates = {}
     for name, queries, base in (("forward", sources, targets), ("backward", targets, sources)):
-        index = faiss.IndexFlatIP(base.shape[1])
-        index.add(base)
-        cosines[name], candidates[name] = index.search(queries, k)  # (n, k) each
-    near = {name: found.mean(axis=1, dtype=np.float64) for name, found in cosines.items()}
+        cosines[name], candidates[name] = nearest(queries, base, k)  # (n, k) each
+    near = {name: found.mean(axis=1) for name, found in cosines.items()}
 
     def hits(name: str, reverse: str) -> np.ndarray:
         level = (near[name][:, None] + near[reverse][candidates[name]]) / 2
-        found = margins(cosines[name].astype(np.float64), level, margin).argmax(axis=1)
+        found = margins(cosines[name], level, margin).argmax(axis=1)
         best = np.take_along_axis(candidates[name], found[:, None], axis=1)[:, 0]
         return (left[best] == left) | (right[best] == right)
 
@@ -173,6 +173,53 @@ def _equal_rows(matrix: np.ndarray) -> np.ndarray:
     return np.unique(whole.view(f"V{whole.itemsize * whole.shape[1]}"), return_inverse=True)[
         1
     ].ravel()
+
+
+def centred_units(*sides: np.ndarray) -> list[np.ndarray]:
+    """Return float32 rows of length 1 less one vector that is common to all sides.
+
+    Where states share most of their direction, as in many layers, their cosines differ beyond the
+    digits of float32. Distances are the same whatever is taken from all rows, and of unit vectors
+    their squares are 2 - 2 cosines: those of what is left are precise.
+
+    Parameters
+    ----------
+    sides
+        Shapes (n, d); n may differ.
+
+    Raises
+    ------
+    BabelscopeError
+        If a row is zero.
+    """
+    common = np.mean([unit_rows(side[:SAMPLE]).mean(axis=0) for side in sides], axis=0)
+    centred = []
+    for side in sides:
+        rows = np.empty(side.shape, np.float32)
+        for start in range(0, len(side), STRIP):
+            rows[start : start + STRIP] = unit_rows(side[start : start + STRIP]) - common
+        centred.append(rows)
+    return centred
+
+
+def nearest(queries: np.ndarray, base: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cosines of each query with its k nearest rows of the base, and these rows.
+
+    Parameters
+    ----------
+    queries, base
+        From `centred_units`.
+    k
+        At most as many as the base has rows.
+
+    Returns
+    -------
+    Shape (queries, k) each, the nearest first; cosines are float64.
+    """
+    index = faiss.IndexFlatL2(base.shape[1])
+    index.add(base)  # pyright: ignore[reportCallIssue]
+    squares, rows = index.search(queries, k)  # pyright: ignore[reportCallIssue]
+    return 1 - squares.astype(np.float64) / 2, rows
 
 
 def margins(cosines: np.ndarray, level: np.ndarray, margin: Margin) -> np.ndarray:

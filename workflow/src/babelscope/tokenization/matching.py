@@ -64,13 +64,13 @@ def match_tokens(
     and never a text that is spelt like them. Bytes that are no characters match such bytes only.
     """
     theirs, ours = special_tokens(source), special_tokens(target)
-    read = _reader(source)
+    read = token_reader(source)
     found: dict[Form, int] = {}
     for token, number in sorted(source.get_vocab().items(), key=lambda item: item[1]):
         if number not in theirs:
             for form in read(token):
                 found.setdefault(form, number)
-    read = _reader(target)
+    read = token_reader(target)
     vocabulary = target.get_vocab()
     matched = np.full(max(vocabulary.values()) + 1, -1, np.int64)
     for token, number in vocabulary.items():
@@ -111,8 +111,14 @@ def _same_roles(
     return roles
 
 
-def _reader(tokenizer: "PreTrainedTokenizerBase") -> Callable[[str], tuple[Form, ...]]:
-    """Return what turns a token of this tokenizer into the forms it stands for."""
+def token_reader(tokenizer: "PreTrainedTokenizerBase") -> Callable[[str], tuple[Form, ...]]:
+    """Return what turns a token of this tokenizer into the forms it stands for.
+
+    Raises
+    ------
+    BabelscopeError
+        If it writes in none of the ways of `match_tokens`.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:  # the few that are written in Python are SentencePiece's
         return _read_piece

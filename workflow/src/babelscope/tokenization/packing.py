@@ -33,7 +33,7 @@ class PackingTokenizer(NamedTuple):
         The tokens a window begins and ends with, `<s>` and `</s>` or `[CLS]` and `[SEP]`. T5's
         texts have an end, `</s>`, but no beginning: None.
     size
-        Number of ids.
+        Number of ids, those of no token too: the largest and one.
     separated
         A left-to-right model's: `eos_id` ends documents, not windows.
     """
@@ -178,7 +178,7 @@ def load_packing_tokenizer(folder: str | Path) -> PackingTokenizer:
     tokenizer.no_padding()
     added = tokenizer.get_added_tokens_decoder().values()
     special = re.compile("|".join(re.escape(token.content) for token in added if token.special))
-    size = tokenizer.get_vocab_size()
+    size = max(tokenizer.get_vocab().values()) + 1
     return PackingTokenizer(tokenizer, special, bos_id, eos_id, size, separated)
 
 
@@ -250,18 +250,25 @@ def write_chunks(
     window
         Tokens per window.
     vocab_size
-        Number of ids of the tokenizer.
+        Number of ids of the tokenizer, all of them below it.
 
     Returns
     -------
     int
         Number of windows written; may be 0.
+
+    Raises
+    ------
+    ValueError
+        If an id is not below `vocab_size`: uint16 would turn it into another.
     """
     dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.int32)
     with atomic(path) as temporary:
         raw = temporary.with_name("raw")
         with raw.open("wb") as file:
             for block in blocks:
+                if (largest := block.max(initial=0)) >= vocab_size:
+                    raise ValueError(f"id {largest} in a vocabulary of {vocab_size} ids")
                 file.write(np.ascontiguousarray(block, dtype).data)
         with pa.memory_map(str(raw)) as source:
             length = source.size() // dtype.itemsize
