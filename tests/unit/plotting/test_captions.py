@@ -45,9 +45,7 @@ def test_captions_can_be_filled_in(request, captions, seeds, variants):
         page = publish_parts(filled, writer="html5", settings_overrides={"halt_level": 2})
         assert len(page["body"]) > 100, path
         # A line that ends with a block loses its end, and two words may become one.
-        assert not re.search(r"\b[a-z]+[.,:;]?[A-Z]|seeds?\d", prose(page["body"])), (
-            path
-        )
+        assert not re.search(r"\b[a-z]+[.,:;]?[A-Z]|seeds?\d", prose(page["body"])), path
 
 
 def prose(html: str) -> str:

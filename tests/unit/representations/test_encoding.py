@@ -200,6 +200,18 @@ def test_long_sentences_are_cut_and_counted(xlmr, tokenizer):
     np.testing.assert_allclose(states[:, 1], states[:, 3], atol=1e-6)
 
 
+def test_sentences_are_cut_to_what_a_model_reads(make_model, tokenizer):
+    """Of a tokenizer whose folder does not say it, the positions do."""
+    model = make_model("xlm-roberta")
+    positions = model.config.max_position_embeddings - model.config.pad_token_id - 1
+    long = " ".join(["w4"] * 200)
+    settings = SETTINGS | {"max_tokens": 500, "batch_tokens": 500}
+    found = encode_corpus(model, tokenizer, [long, "w4"], **settings)
+    assert found.truncated == 1
+    cut = encode_corpus(model, tokenizer, [long], **settings | {"max_tokens": positions})
+    np.testing.assert_allclose(found.states["mean"][:, 0], cut.states["mean"][:, 0], atol=1e-6)
+
+
 def test_unusable_input_is_an_error(xlmr, tokenizer, sentences):
     with pytest.raises(BabelscopeError, match="no sentences"):
         encode_corpus(xlmr, tokenizer, [], **SETTINGS)

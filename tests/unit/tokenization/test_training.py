@@ -1,4 +1,5 @@
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -158,13 +159,21 @@ def test_text_in_every_script_survives(tmp_path, kind, vocabulary):
         assert back.strip() == expected
 
 
-@pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_training_is_reproducible(kind):
-    one, two = (
-        train_tokenizer(lines(), vocabulary=400 if kind == "bpe" else 170, kind=kind)
-        for _ in range(2)
-    )
-    assert one.backend_tokenizer.to_str() == two.backend_tokenizer.to_str()
+@pytest.mark.parametrize(
+    ("kind", "vocabulary"), [("unigram", 170), ("wordpiece", 260), ("bpe", 400)]
+)
+def test_training_is_reproducible(kind, vocabulary):
+    made = [train_tokenizer(lines(), vocabulary=vocabulary, kind=kind) for _ in range(4)]
+    assert len({tokenizer.backend_tokenizer.to_str() for tokenizer in made}) == 1
+
+
+def test_letters_that_continue_words_are_tokens_like_others():
+    """They are numbered before training, as special tokens are, but none is one afterwards."""
+    tokenizer = train_tokenizer(lines(), vocabulary=260, kind="wordpiece")
+    continuing = {token for token in tokenizer.get_vocab() if re.fullmatch("##.", token)}
+    assert len(continuing) > 10
+    assert not continuing & {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+    assert sorted(tokenizer.get_added_vocab()) == sorted(tokenizer.all_special_tokens)
 
 
 @pytest.mark.parametrize("kind", ["unigram", "wordpiece", "bpe"])

@@ -24,7 +24,7 @@ from babelscope.evaluation.prompts import EOS, Filled
 from babelscope.models.anatomy import anatomy
 from babelscope.models.masked_head import cross_entropies, head_sees
 from babelscope.models.modes import arithmetic, evaluating
-from babelscope.models.sentences import length_batches
+from babelscope.models.sentences import length_batches, window_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -241,12 +241,6 @@ def _row(stem: Sequence[int], cached: int, choices: Sequence[tuple[int, list[int
         row.targets.extend(tokens)
         row.choices.extend([number] * len(tokens))
     return row
-
-
-def window_of(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Return how many tokens a model reads at most."""
-    positions = getattr(model.config, "max_position_embeddings", None)
-    return min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
 
 
 def score_choices(

@@ -28,7 +28,15 @@ from babelscope.models.loading import (
 )
 from babelscope.models.lora import loras
 from babelscope.models.modes import arithmetic, evaluating
-from babelscope.models.sentences import POOLINGS, length_batches, pad, pool_tokens, tokenize
+from babelscope.models.sentences import (
+    LIKE_ROBERTA,
+    POOLINGS,
+    length_batches,
+    pad,
+    pool_tokens,
+    tokenize,
+    window_of,
+)
 from babelscope.progress import progress
 
 if TYPE_CHECKING:
@@ -37,7 +45,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FAMILIES = ("bert", "roberta", "xlm-roberta", "m2m_100")
-LIKE_ROBERTA = ("roberta", "xlm-roberta")
 POSITIONS_FROM_PADDING = (*LIKE_ROBERTA, "m2m_100")  # counted from the id of the padding
 
 # Names of sentence-transformers for our poolings, and the older ones, of one flag each.
@@ -273,9 +280,7 @@ def _assemble(
             f" {network.get_input_embeddings().num_embeddings} embeddings.",
             "Put the tokenizer that belongs to the weights beside them.",
         )
-    limits = [tokenizer.model_max_length, positions(network)]
-    if max_tokens is not None:
-        limits.append(max_tokens)
+    window = window_of(network, tokenizer)
     encoder = SentenceEncoder(
         network,
         tokenizer,
@@ -283,17 +288,9 @@ def _assemble(
         dense=dense,
         normalize=normalize,
         prefix=prefix,
-        max_tokens=int(min(limits)),
+        max_tokens=window if max_tokens is None else min(window, max_tokens),
     )
     return encoder.eval()
-
-
-def positions(network: Any) -> int:
-    """Return how many tokens a network reads at most."""
-    config = network.config
-    if config.model_type in LIKE_ROBERTA:
-        return config.max_position_embeddings - config.pad_token_id - 1
-    return config.max_position_embeddings
 
 
 def _read_network(folder: Path) -> Any:

@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
 POOLINGS = ("mean", "first", "last", "max")
 BLOCK = 8192  # sentences tokenized together: what a tokenizer says of each takes ten kilobytes
+LIKE_ROBERTA = ("roberta", "xlm-roberta")  # their positions begin after that of the padding
+
+
+def window_of(network: Any, tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Return how many tokens a network reads at most, by its positions and its tokenizer."""
+    config = network.config
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return tokenizer.model_max_length
+    if config.model_type in LIKE_ROBERTA:
+        positions -= config.pad_token_id + 1
+    return min(tokenizer.model_max_length, positions)
 
 
 def language_mark(tokenizer: "PreTrainedTokenizerBase", code: str) -> int:

@@ -10,7 +10,14 @@ import torch
 from babelscope.errors import BabelscopeError
 from babelscope.models.anatomy import CAUSAL
 from babelscope.models.modes import arithmetic, evaluating
-from babelscope.models.sentences import POOLINGS, length_batches, pad, pool_tokens, tokenize
+from babelscope.models.sentences import (
+    POOLINGS,
+    length_batches,
+    pad,
+    pool_tokens,
+    tokenize,
+    window_of,
+)
 from babelscope.models.sentences import pool as pool
 from babelscope.progress import progress
 
@@ -83,7 +90,7 @@ def encode_corpus(
     if unknown or not poolings or isinstance(poolings, str):
         raise ValueError(f"unknown poolings {unknown or poolings!r}; known: {', '.join(POOLINGS)}")
     device = torch.device(device)
-    max_tokens = min(max_tokens, tokenizer.model_max_length)
+    max_tokens = min(max_tokens, window_of(model, tokenizer))
     ids, truncated = tokenize(tokenizer, sentences, max_tokens)
     if truncated:
         logger.warning("%d of %d sentences cut to %d tokens", truncated, len(ids), max_tokens)

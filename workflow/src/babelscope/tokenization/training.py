@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING, Any, cast
 
 from babelscope.errors import BabelscopeError
@@ -153,9 +153,9 @@ def train_tokenizer(
     ``<mask>``; WordPiece and BPE put all of them first, in the source's order.
     """
     if source is not None:
-        if type(cast(Any, source).backend_tokenizer.model).__name__ == "Unigram":
-            return _retrain_unigram(source, lines, vocabulary, key)
-        return _retrain(source, lines, vocabulary, key)
+        kind = type(cast(Any, source).backend_tokenizer.model).__name__.lower()
+        retrain = {"unigram": _retrain_unigram, "wordpiece": _retrain_wordpiece}.get(kind, _retrain)
+        return retrain(source, lines, vocabulary, key)
     if kind == "unigram":
         return (_train_causal if causal else _train_masked)(lines, vocabulary, key)
     if causal:
@@ -166,22 +166,52 @@ def train_tokenizer(
     from transformers import BertTokenizer, RobertaTokenizer
 
     if kind == "wordpiece":
-        return _retrain(BertTokenizer(do_lower_case=False), lines, vocabulary, key)
+        return _retrain_wordpiece(BertTokenizer(do_lower_case=False), lines, vocabulary, key)
     if kind == "bpe":
         return _retrain(RobertaTokenizer(), lines, vocabulary, key)
     raise ValueError(f"kind is {kind!r}; known: unigram, wordpiece, bpe")
 
 
 def _retrain(
-    source: "PreTrainedTokenizerBase", lines: Iterable[str], vocabulary: int, key: str
+    source: "PreTrainedTokenizerBase",
+    lines: Iterable[str],
+    vocabulary: int,
+    key: str,
+    first: list[str] | None = None,
 ) -> "PreTrainedTokenizerBase":
+    """Train a tokenizer like another; `first` are tokens that follow its special ones, as such."""
     lines = iter(lines)
     batches = iter(lambda: list(islice(lines, BATCH)), [])
     train = cast(Any, source).train_new_from_iterator  # the base class does not declare it
-    tokenizer = train(batches, vocab_size=vocabulary, show_progress=False)
+    tokenizer = train(batches, vocab_size=vocabulary, new_special_tokens=first, show_progress=False)
     if len(tokenizer) != vocabulary:
         raise _unsupported(vocabulary, len(tokenizer), key)
     return tokenizer
+
+
+def _retrain_wordpiece(
+    source: "PreTrainedTokenizerBase", lines: Iterable[str], vocabulary: int, key: str
+) -> "PreTrainedTokenizerBase":
+    """Train a tokenizer like another, the same one whenever the lines are the same.
+
+    The `tokenizers` library numbers the letters that continue words in a random order, and joins
+    the pair of the smaller numbers where two are as frequent. So they are numbered beforehand.
+    """
+    backend = cast(Any, source).backend_tokenizer
+    prefix = backend.model.continuing_subword_prefix
+    letters: set[str] = set()
+    with TemporaryFile("w+", encoding="utf-8", newline="\n") as kept:
+        for line in lines:
+            kept.write(f"{line}\n")
+            text = backend.normalizer.normalize_str(line) if backend.normalizer else line
+            for word, _ in backend.pre_tokenizer.pre_tokenize_str(text):
+                letters.update(word[1:])
+        kept.seek(0)
+        first = [f"{prefix}{letter}" for letter in sorted(letters)]
+        trained = _retrain(source, (line[:-1] for line in kept), vocabulary, key, first)
+    state = json.loads(cast(Any, trained).backend_tokenizer.to_str())
+    state["added_tokens"] = [one for one in state["added_tokens"] if one["content"] not in first]
+    return _with_state(source, state)
 
 
 def _retrain_unigram(
@@ -191,8 +221,6 @@ def _retrain_unigram(
 
     Pieces are learned from what the source's normalizer makes of the lines.
     """
-    from transformers import AutoTokenizer
-
     backend = cast(Any, source).backend_tokenizer
     state = json.loads(backend.to_str())
     old = state["model"]["vocab"]  # [piece, score], by id
@@ -218,6 +246,15 @@ def _retrain_unigram(
     for token in state["added_tokens"]:
         token["id"] = ids[token["content"]]
     _renumber(state["post_processor"] or {}, ids)
+    return _with_state(source, state)
+
+
+def _with_state(
+    source: "PreTrainedTokenizerBase", state: dict[str, Any]
+) -> "PreTrainedTokenizerBase":
+    """Return a copy of a tokenizer that has the state, a ``tokenizer.json``, of another."""
+    from transformers import AutoTokenizer
+
     with TemporaryDirectory() as folder:
         source.save_pretrained(folder)
         Path(folder, "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), "utf-8")

@@ -495,7 +495,7 @@ def _arguments(
         dataloader_pin_memory=gpu,
         ddp_find_unused_parameters=False,
     )
-    # A process has one GPU. Of all that it sees, Trainer would split a batch over, and make it larger.
+    # A process has one GPU. Over all that it sees, Trainer would spread a batch, and a larger one.
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
 
