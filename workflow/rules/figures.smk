@@ -703,7 +703,7 @@ rule plot_typology:
         },
         axes={
             "syntactic_distance": "syntactic distance",
-            "shared_types": "types that both use (%)",
+            "shared_types": "shared types, Jaccard (%)",
             "token_overlap": "types shared with {pivot} (%)",
         },
         tested={

@@ -1,5 +1,6 @@
 import logging
 
+import faiss
 import numpy as np
 import pandas as pd
 import pytest
@@ -119,7 +120,10 @@ def proposals(x, y, k, margin):
 @pytest.mark.parametrize("margin", ["absolute", "distance", "ratio"])
 @pytest.mark.parametrize(("n", "m"), [(40, 25), (7, 60), (3, 2)])
 @pytest.mark.parametrize("shared", [1, 3000])  # then cosines differ by 1e-6 only
-def test_mined_pairs_are_those_of_a_loop(n, m, margin, shared):
+@pytest.mark.parametrize("from_products", [False, True])  # as faiss works out those of many rows
+def test_mined_pairs_are_those_of_a_loop(n, m, margin, shared, from_products, monkeypatch):
+    if from_products:
+        monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1)
     rng = np.random.default_rng(n)
     x, y = rng.standard_normal((n, 8)) + 1, rng.standard_normal((m, 8)) + 1
     x[:, 0] += shared

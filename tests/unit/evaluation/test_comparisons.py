@@ -208,6 +208,7 @@ def test_bootstrap_p_counts_the_other_side_of_zero():
     resampled = np.concatenate([np.full(19, -1.0), np.full(980, 2.0), [np.nan]])
     assert bootstrap_p(2.0, resampled, n=60) == pytest.approx(2 * 20 / 1000)
     assert bootstrap_p(0.0, np.zeros(99), n=9) == 1
+    assert bootstrap_p(1.0, np.full(99, np.nan), n=9) == 1
 
 
 @pytest.mark.parametrize("last", [1.0, 0.5, 2.0, 0.0])

@@ -12,6 +12,7 @@ from transformers import (
 
 from babelscope.errors import BabelscopeError
 from babelscope.models.masking import IGNORED, find_word_starts, mask_tokens
+from babelscope.training.data import masking_of
 
 SPECIAL = [0, 1, 2, 3, 99]
 RULES = {"mask_id": 99, "vocab_size": 100, "special_ids": SPECIAL, "seed": 7}
@@ -127,6 +128,26 @@ def test_word_starts_by_the_mark_of_each_kind_of_tokenizer(kind, starts, others)
     assert found.shape == (len(tokenizer),)
     assert found[tokenizer.convert_tokens_to_ids(starts)].all()
     assert not found[tokenizer.convert_tokens_to_ids(others)].any()
+
+
+def test_ids_between_those_of_tokens_are_never_drawn():
+    """A vocabulary may have gaps, and ids above the number of its tokens."""
+    pieces = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "un": 5, "##do": 41}
+    tokenizer = BertTokenizer(vocab=pieces)
+    assert np.flatnonzero(find_word_starts(tokenizer)).tolist() == [0, 1, 2, 3, 4, 5]
+    masking = masking_of(tokenizer, share=0.5, whole_words=False)
+    tokens = np.tile([5, 41], (400, 8))
+    inputs, _ = mask_tokens(
+        tokens,
+        example_ids=range(400),
+        seed=1,
+        epoch=0,
+        share=0.5,
+        mask_id=masking.mask_id,
+        vocab_size=masking.vocab_size,
+        special_ids=masking.special_ids,
+    )
+    assert set(inputs[inputs != tokens].tolist()) == {4, 5, 41}
 
 
 def test_a_tokenizer_that_marks_the_ends_of_words_has_no_word_starts():

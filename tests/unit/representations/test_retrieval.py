@@ -1,5 +1,6 @@
 """Retrieval against a slow loop, in both directions; duplicates; degenerate input."""
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -51,8 +52,16 @@ def test_equals_a_slow_loop(margin, k):
 
 @pytest.mark.parametrize("margin", ["absolute", "distance", "ratio"])
 @pytest.mark.parametrize("own", [0.0, 5.0])
-def test_a_direction_that_all_states_share_costs_no_precision(margin, own):
-    """Cosines differ by 1e-6; a language may have a direction of its own as well."""
+@pytest.mark.parametrize("from_products", [False, True])
+def test_a_direction_that_all_states_share_costs_no_precision(
+    margin, own, from_products, monkeypatch
+):
+    """Cosines differ by 1e-6; a language may have a direction of its own as well.
+
+    Of many rows faiss works distances out from products, of few it sums squares.
+    """
+    if from_products:
+        monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1)
     x, y = (side.astype(np.float32) for side in translations(70, 6, noise=0.8))
     shared = np.full((70, 1), 3000, np.float32)
     x, y = np.hstack([x, shared, own + 0 * shared]), np.hstack([y, shared, -own + 0 * shared])

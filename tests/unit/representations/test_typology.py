@@ -98,3 +98,12 @@ def test_few_languages():
     assert table["standard_error"].isna().all()
     with pytest.raises(BabelscopeError, match="2 languages"):
         typology_points(*tables(["en", "de"]), CODES, pivot="en")
+
+
+def test_languages_of_as_many_scripts_share_nothing(caplog):
+    similarity, overlap, pairs = tables(list(CODES))
+    points = typology_points(similarity, overlap, pairs.assign(value=0.0), CODES, pivot="en")
+    table = typology_correlations(points, CODES, **TEST)
+    assert "shared_types" not in set(table["predictor"])
+    assert set(table["scope"]) == {"pairs", "pivot"}
+    assert "as many token types" in caplog.text

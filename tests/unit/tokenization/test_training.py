@@ -1,9 +1,11 @@
+import json
 import random
 import re
 from collections import Counter
 
 import pytest
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from babelscope.errors import BabelscopeError
 from babelscope.tokenization.packing import load_packing_tokenizer, tokenize
@@ -302,3 +304,13 @@ def test_special_tokens_spelt_in_a_text_are_text(tmp_path, kind, vocabulary):
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     for ids in tokenize(texts, packing):
         assert not special & set(ids)
+
+
+def test_a_wordpiece_source_without_splitter_or_normalizer():
+    source = train_tokenizer(lines(), vocabulary=260, kind="wordpiece")
+    backend = source.backend_tokenizer
+    state = json.loads(backend.to_str()) | {"pre_tokenizer": None, "normalizer": None}
+    plain = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)), unk_token="[UNK]"
+    )
+    assert len(train_tokenizer(["low lower lowest"] * 9, vocabulary=25, source=plain)) == 25

@@ -193,11 +193,11 @@ def bootstrap_p(observed: float, resampled: np.ndarray, *, n: int) -> float:
     """
     known = resampled[np.isfinite(resampled)]
     beyond = int(min((known <= 0).sum(), (known >= 0).sum()))
-    if beyond:
-        p = min(1.0, 2 * (1 + beyond) / (1 + len(known)))
+    if beyond or not len(known):
+        p = 2 * (1 + beyond) / (1 + len(known))
     else:
         p = _tail(observed, known.std(), 2 / (1 + len(known)))
-    return max(p, _least(n))
+    return min(1.0, max(p, _least(n)))
 
 
 def _tail(difference: float, deviation: float, most: float) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from babelscope.errors import BabelscopeError
-from babelscope.tokenization.matching import token_reader
+from babelscope.tokenization.matching import token_reader, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -121,10 +121,10 @@ def find_word_starts(tokenizer: "PreTrainedTokenizerBase") -> np.ndarray:
         If the tokenizer is of another kind.
     """
     read = token_reader(tokenizer)  # by kind: a token may be spelt like the mark of another kind
-    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    return np.array(
-        [_unspaced(piece) or any(begins for begins, _ in read(piece)) for piece in pieces]
-    )
+    starts = np.zeros(vocabulary_size(tokenizer), dtype=bool)
+    for piece, place in tokenizer.get_vocab().items():
+        starts[place] = _unspaced(piece) or any(begins for begins, _ in read(piece))
+    return starts
 
 
 def _unspaced(piece: str) -> bool:

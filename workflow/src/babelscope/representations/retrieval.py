@@ -180,7 +180,8 @@ def centred_units(*sides: np.ndarray) -> list[np.ndarray]:
 
     Where states share most of their direction, as in many layers, their cosines differ beyond the
     digits of float32. Distances are the same whatever is taken from all rows, and of unit vectors
-    their squares are 2 - 2 cosines: those of what is left are precise.
+    their squares are 2 - 2 cosines: those of what is left are precise, also where a library works
+    them out from products, as faiss does for many rows.
 
     Parameters
     ----------

@@ -99,11 +99,14 @@ def typology_correlations(
     Raises
     ------
     BabelscopeError
-        If there are fewer than three languages, or a predictor is equal for all.
+        If there are fewer than three languages, or a predictor is equal for all; of shared types,
+        which may be, there are then no rows.
     """
     import pandas as pd
 
     found = _languages(points, codes)
+    if points["shared_types"].nunique() == 1:
+        logger.warning("all pairs share as many token types: no correlation with shared_types")
     if len(found) < 4:
         logger.warning("%d languages: no correlation over those beside the pivot", len(found))
     records = []
@@ -140,12 +143,16 @@ def _variables(
     def beside(column: str) -> np.ndarray:
         return np.delete(matrix(column)[found.index(pivot)], found.index(pivot))
 
-    for column in ("syntactic_distance", "shared_types"):
-        yield column, "pairs", matrix("similarity"), matrix(column)
+    yield "syntactic_distance", "pairs", matrix("similarity"), matrix("syntactic_distance")
+    # languages of as many scripts may have no token in common
+    shared = rows["shared_types"].nunique() > 1
+    if shared:
+        yield "shared_types", "pairs", matrix("similarity"), matrix("shared_types")
     if len(found) > 3:
         columns = list(rows.columns)
         for column in columns[columns.index("similarity") + 1 :]:
-            yield column, "pivot", beside("similarity"), beside(column)
+            if shared or column != "shared_types":
+                yield column, "pivot", beside("similarity"), beside(column)
 
 
 def _languages(points: "pd.DataFrame", codes: Mapping[str, str]) -> list[str]:

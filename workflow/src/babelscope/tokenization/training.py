@@ -204,7 +204,8 @@ def _retrain_wordpiece(
         for line in lines:
             kept.write(f"{line}\n")
             text = backend.normalizer.normalize_str(line) if backend.normalizer else line
-            for word, _ in backend.pre_tokenizer.pre_tokenize_str(text):
+            splitter = backend.pre_tokenizer
+            for word, _ in splitter.pre_tokenize_str(text) if splitter else [(text, None)]:
                 letters.update(word[1:])
         kept.seek(0)
         first = [f"{prefix}{letter}" for letter in sorted(letters)]

@@ -21,6 +21,7 @@ from babelscope.models.modular import LANGUAGE, body_of, save_language_module
 from babelscope.models.sentence_encoders import load_encoder
 from babelscope.models.vocabulary import replace_vocabulary
 from babelscope.seeds import derive_seed
+from babelscope.tokenization.matching import vocabulary_size
 from babelscope.tokenization.packing import check_positions, read_chunks
 from babelscope.training import checkpoints
 from babelscope.training.data import TrainingStream, masking_of, validation_batches
@@ -194,7 +195,9 @@ def adapt_language(
         checkpoints.prepare(folder, fingerprint)
         tokenizer = load_tokenizer(start)
         arrays = read_arrays(Path(start) / EMBEDDINGS)
-        chunks = {path: _chunks(path, len(tokenizer), language) for path in (train, valid)}
+        chunks = {
+            path: _chunks(path, vocabulary_size(tokenizer), language) for path in (train, valid)
+        }
         check_positions(_network_folder(source), chunks[train].shape[1], key="encoders.window")
         model = load_masked_encoder(source, seed=seed)
         replace_vocabulary(model, tokenizer, arrays["weight"], arrays["matched"])

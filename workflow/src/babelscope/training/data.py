@@ -15,6 +15,7 @@ import numpy as np
 from babelscope.errors import BabelscopeError
 from babelscope.models.masking import IGNORED, find_word_starts, mask_tokens
 from babelscope.seeds import derive_seed
+from babelscope.tokenization.matching import vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,7 +51,10 @@ def masking_of(tokenizer: "PreTrainedTokenizerBase", *, share: float, whole_word
             "Masked-language modelling needs one: choose another model in config/models.tsv.",
         )
     starts = find_word_starts(tokenizer) if whole_words else None
-    return Masking(mask_id, len(tokenizer), tuple(tokenizer.all_special_ids), share, starts)
+    size = vocabulary_size(tokenizer)
+    unused = sorted(set(range(size)) - set(tokenizer.get_vocab().values()))
+    never = (*tokenizer.all_special_ids, *unused)
+    return Masking(mask_id, size, never, share, starts)
 
 
 @dataclass(frozen=True)
