@@ -24,8 +24,11 @@ ON_GPUS = {rule for rule, body in RULES.items() if "gpu=GPUS" in body}
 
 
 def declared(rule: str, what: str) -> int:
-    """Return what a rule asks for at its first attempt; threads that settings tell are one."""
-    found = re.search(rf"\b{what}(?:: |=|=doubling\()(\d+)", RULES[rule])
+    """Return what a rule asks for at its first attempt; threads that settings tell are one.
+
+    What grows with a setting is the least of it here.
+    """
+    found = re.search(rf"\b{what}(?:: |=|=doubling\((?:max\()?)(\d+)", RULES[rule])
     return int(found[1]) if found else 1
 
 
