@@ -155,7 +155,7 @@ def sign_flip_p(differences: np.ndarray, *, flips: int, seed: int) -> float:
         Shape (n,), each exchanged for its negative if the methods are.
     flips, seed
         How many are drawn; p is (1 + as extreme) / (1 + drawn), where there are such, and never
-        below `_least` of the differences that are not zero.
+        below 2 / 2 ** n of the n differences that are not zero.
     """
     rng = np.random.default_rng(seed)
     observed = abs(differences.sum())
@@ -182,7 +182,7 @@ def bootstrap_p(observed: float, resampled: np.ndarray, *, n: int) -> float:
         The difference.
     resampled
         Shape (resamples,); p is 2 (1 + on the other side of zero) / (1 + resamples), at most 1
-        and never below `_least`. NaN is left out.
+        and never below 2 / 2 ** n. NaN is left out; where nothing else is, p is 1.
     n
         Number of examples.
 
